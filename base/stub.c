@@ -1,0 +1,1 @@
+typedef int base_not_empty_until_it_has_files;

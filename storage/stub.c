@@ -1,0 +1,1 @@
+typedef int storage_not_empty_until_it_has_files;
