@@ -7,7 +7,9 @@ status=0
 forbid() {
 	what=$1 pattern=$2
 	shift 2
-	if git ls-files -- "$@" | grep -E '\.[ch]$' | xargs -r grep -nE "$pattern"; then
+	found=$(git ls-files -- "$@" | grep -E '\.[ch]$' | xargs -r grep -nE "$pattern" /dev/null)
+	if [ -n "$found" ]; then
+		echo "$found"
 		echo "layers: $what" >&2
 		status=1
 	fi
