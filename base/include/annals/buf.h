@@ -1,10 +1,12 @@
 /*
  * Growable bytes.
  *
- * Invariants: data[0..size) is initialised; capacity >= size; data may be NULL while capacity is 0. The buffer is not NUL-terminated unless
- * buf_text() was called last. A zeroed structure is a valid empty buffer. Growth doubles, so n appends cost O(n). Not thread-safe.
+ * Invariants: data[0..size) is initialised; capacity >= size; data may be NULL while capacity is 0.
+ * The buffer is not NUL-terminated unless buf_text() was called last. A zeroed structure is a valid
+ * empty buffer. Growth doubles, so n appends cost O(n). Not thread-safe.
  *
- * Functions that grow return 0 or ANNALS_E_NO_MEMORY and leave the buffer as it was. The `_u8`... writers are for code that reserved room first.
+ * Functions that grow return 0 or ANNALS_E_NO_MEMORY and leave the buffer as it was. The `_u8`...
+ * writers are for code that reserved room first.
  */
 #ifndef ANNALS_BUF_H
 #define ANNALS_BUF_H
@@ -42,10 +44,12 @@ int buf_add_byte(struct buf *buf, uint8_t byte) ANNALS_MUST_CHECK;
 /* Appends `count` zero bytes. */
 int buf_add_zeros(struct buf *buf, size_t count) ANNALS_MUST_CHECK;
 int buf_printf(struct buf *buf, const char *format, ...) ANNALS_PRINTF(2, 3) ANNALS_MUST_CHECK;
-int buf_vprintf(struct buf *buf, const char *format, va_list args) ANNALS_MUST_CHECK;
+int buf_vprintf(struct buf *buf, const char *format, va_list args)
+	ANNALS_PRINTF(2, 0) ANNALS_MUST_CHECK;
 /* Removes the first `count` bytes by moving the rest down. count <= size. */
 void buf_consume(struct buf *buf, size_t count);
-/* Terminates with NUL (not counted in size) and returns the text, valid until the next change; NULL without memory. */
+/* Terminates with NUL (not counted in size) and returns the text, valid until the next change; NULL
+ * without memory. */
 const char *buf_text(struct buf *buf);
 
 static inline struct bytes buf_bytes(const struct buf *buf)

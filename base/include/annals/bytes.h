@@ -29,7 +29,8 @@ static inline bool bytes_is(struct bytes a, const char *text)
 	return bytes_equal(a, bytes_text(text));
 }
 
-/* Little-endian loads and stores at any alignment: every fixed number on Annals' disk and wire is little-endian. */
+/* Little-endian loads and stores at any alignment: every fixed number on Annals' disk and wire is
+ * little-endian. */
 static inline uint16_t load_u16(const void *p)
 {
 	uint16_t v;

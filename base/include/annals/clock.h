@@ -10,8 +10,8 @@ uint64_t clock_monotonic_ns(void);
 uint64_t clock_wall_us(void);
 
 /*
- * Replaces both clocks for tests and simulation; NULL puts the real one back. The function gets the same `arg` and must be callable from any
- * thread. Set it before threads start.
+ * Replaces both clocks for tests and simulation; NULL puts the real one back. The function gets the
+ * same `arg` and must be callable from any thread. Set it before threads start.
  */
 struct clock_source {
 	uint64_t (*monotonic_ns)(void *arg);

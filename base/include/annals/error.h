@@ -1,9 +1,9 @@
 /*
  * An error for people: a status code and one sentence that gains context on its way up.
  *
- * Texts have no capital and no full stop, name what failed first and put the subject in single quotes:
- * "cannot open '/data/lock': permission denied". Functions that take a struct error leave it untouched on success, and every such
- * parameter may be NULL.
+ * Texts have no capital and no full stop, name what failed first and put the subject in single
+ * quotes: "cannot open '/data/lock': permission denied". Functions that take a struct error leave
+ * it untouched on success, and every such parameter may be NULL.
  */
 #ifndef ANNALS_ERROR_H
 #define ANNALS_ERROR_H

@@ -3,9 +3,10 @@
  *
  *   ANNALS_FAULT("journal.before_sync");
  *
- * Environment: ANNALS_KILL_AT=<point>:<n> makes the n-th passing of that point (from 1) kill the process with SIGKILL.
- * ANNALS_FAIL_AT=<point>:<n>[:<errno>[:<times>]] makes fault_errno() return that errno (EIO by default) from the n-th passing on, `times` times
- * (1 by default, 0 = for ever). `*` as the point matches every point. Thread-safe.
+ * Environment: ANNALS_KILL_AT=<point>:<n> makes the n-th passing of that point (from 1) kill the
+ * process with SIGKILL. ANNALS_FAIL_AT=<point>:<n>[:<errno>[:<times>]] makes fault_errno() return
+ * that errno (EIO by default) from the n-th passing on, `times` times (1 by default, 0 = for ever).
+ * `*` as the point matches every point. Thread-safe.
  */
 #ifndef ANNALS_FAULT_H
 #define ANNALS_FAULT_H
@@ -15,7 +16,8 @@
 void fault_point(const char *name);
 /* Counts a passing; returns 0 or the errno to fail with. */
 int fault_errno(const char *name);
-/* Prints every distinct point passed so far, one a line, to the file named by ANNALS_FAULT_LIST, when the process exits. */
+/* Prints every distinct point passed so far, one a line, to the file named by ANNALS_FAULT_LIST,
+ * when the process exits. */
 void fault_list_at_exit(void);
 /* For tests in the process: the same as the environment variables. NULL clears. */
 void fault_set(const char *kill_at, const char *fail_at);

@@ -5,18 +5,21 @@
 #include <annals/bytes.h>
 
 /*
- * murmur2, 32 bits, seed 0x9747b28c: the hash Apache Kafka's Java client partitions by (Austin Appleby's MurmurHash2; the seed is Kafka's).
- * Vectors: "21" -> -973932308, "foobar" -> -790332482, "a-little-bit-long-string" -> -985981536 (as signed 32-bit).
+ * murmur2, 32 bits, seed 0x9747b28c: the hash Apache Kafka's Java client partitions by (Austin
+ * Appleby's MurmurHash2; the seed is Kafka's). Vectors: "21" -> -973932308, "foobar" -> -790332482,
+ * "a-little-bit-long-string" -> -985981536 (as signed 32-bit).
  */
 uint32_t hash_murmur2(struct bytes data);
 
-/* 64-bit hash for in-memory tables only; it may change between versions and must never reach the disk or the wire. */
+/* 64-bit hash for in-memory tables only; it may change between versions and must never reach the
+ * disk or the wire. */
 uint64_t hash_table64(struct bytes data);
 
 /* Fills with bytes from the system's generator; aborts if there is none. */
 void random_bytes(void *out, size_t size);
 
-/* A seeded generator for tests and workloads (SplitMix64, Steele, Lea and Flood 2014): the same seed gives the same numbers everywhere. */
+/* A seeded generator for tests and workloads (SplitMix64, Steele, Lea and Flood 2014): the same
+ * seed gives the same numbers everywhere. */
 struct random {
 	uint64_t state;
 };

@@ -1,4 +1,5 @@
-/* Intrusive doubly linked list. A node is in at most one list; a removed node points to itself. Not thread-safe. */
+/* Intrusive doubly linked list. A node is in at most one list; a removed node points to itself. Not
+ * thread-safe. */
 #ifndef ANNALS_LIST_H
 #define ANNALS_LIST_H
 

@@ -11,7 +11,8 @@
 size_t varint_size(uint64_t value);
 /* Writes at most 10 bytes to out; returns how many. */
 size_t varint_put(uint8_t *out, uint64_t value);
-/* Reads one varint from [data, data + size). Returns the bytes used, or 0 when it is cut short, longer than 10 bytes or above 2^64 - 1. */
+/* Reads one varint from [data, data + size). Returns the bytes used, or 0 when it is cut short,
+ * longer than 10 bytes or above 2^64 - 1. */
 static inline size_t varint_get(const uint8_t *data, size_t size, uint64_t *ret_value)
 {
 	uint64_t value = 0;
