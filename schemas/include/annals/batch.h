@@ -1,7 +1,9 @@
 /*
- * The unit of transport and storage: a stamp, which is the server's, followed by a body, which is the producer's bytes untouched.
+ * The unit of transport and storage: a stamp, which is the server's, followed by a body, which is
+ * the producer's bytes untouched.
  *
- * Stamp, version 1, little-endian. To change it: add a column (readers skip unknown ones) or raise `version` and teach batch_view() both.
+ * Stamp, version 1, little-endian. To change it: add a column (readers skip unknown ones) or raise
+ * `version` and teach batch_view() both.
  *
  *   at  size  field
  *    0   4    magic 0x31425341 ("ASB1")
@@ -26,9 +28,11 @@
  *   88   2    producer_epoch
  *   90   2    flags: none yet; 1 and 2 are reserved for transactions
  *   92   4    first_sequence
- *   96   -    columns: type u16, zero u16, bytes u32, then that many bytes and zeros up to a multiple of 8
+ *   96   -    columns: type u16, zero u16, bytes u32, then that many bytes and zeros up to a
+ *             multiple of 8
  *
- * A stored batch occupies batch_stored_size() bytes, a multiple of 8, so that batches can be laid end to end.
+ * A stored batch occupies batch_stored_size() bytes, a multiple of 8, so that batches can be laid
+ * end to end.
  */
 #ifndef ANNALS_BATCH_H
 #define ANNALS_BATCH_H
@@ -75,49 +79,80 @@ struct batch_summary {
 };
 
 struct batch_limits {
+	/* As sent, and decompressed. 0 = BATCH_BODY_BYTES_MAX, which it cannot exceed. */
 	uint32_t body_bytes_max;
-	uint32_t event_bytes_max;
-	uint32_t events_max;
-	uint32_t partitions; /* when > 0, every event with a key must belong to `partition` of so many, else ANNALS_E_WRONG_PARTITION */
+	uint32_t event_bytes_max; /* one encoded event; 0 = no limit below the body's */
+	uint32_t events_max;      /* 0 = no limit below the body's */
+	/* When partitions > 0, every event with a key must belong to `partition` of so many, else
+	 * ANNALS_E_WRONG_PARTITION. */
+	uint32_t partitions;
 	uint32_t partition;
 };
 
 /*
- * Opens a body once, on its way in: decompresses (output capped at body_bytes_max), walks it, decodes every event with record_decode(), applies the limits.
- * `scratch` receives the decompressed bytes and can be reused between calls. err names the event by its index. ANNALS_E_MALFORMED, ANNALS_E_TOO_LARGE,
- * ANNALS_E_VALIDATION, ANNALS_E_WRONG_PARTITION, ANNALS_E_CORRUPT_BATCH (does not decompress), ANNALS_E_NO_MEMORY. An empty body is malformed. Pure; any thread.
+ * Opens a body once, on its way in: decompresses (output capped at body_bytes_max), walks it,
+ * decodes every event with record_decode(), applies the limits. `scratch` receives the decompressed
+ * bytes and can be reused between calls. err names the event by its index. ANNALS_E_MALFORMED,
+ * ANNALS_E_TOO_LARGE, ANNALS_E_VALIDATION, ANNALS_E_WRONG_PARTITION, ANNALS_E_CORRUPT_BATCH (does
+ * not decompress), ANNALS_E_INVALID (unknown codec), ANNALS_E_NO_MEMORY. An empty body is
+ * malformed, and so is any field but `event`. Pure; any thread.
  */
 int batch_check_body(struct bytes body, enum batch_codec codec, const struct batch_limits *limits,
 	struct buf *scratch, struct batch_summary *ret, struct error *err) ANNALS_MUST_CHECK;
 
-/* Bytes that a batch of this body takes when stored (with columns_bytes of columns, a multiple of 8). */
+/* Bytes that a batch of this body takes when stored, with so much of columns (a multiple of 8). */
 size_t batch_stored_size(size_t body_bytes, size_t columns_bytes);
-/* Writes the stamp, columns, body and padding to out, which has batch_stored_size() bytes. stamp->body_bytes must be body.size. Never fails. */
+/*
+ * Writes the stamp, columns, body and padding to out, which has batch_stored_size() bytes.
+ * stamp->body_bytes must be body.size and stamp->body_crc its CRC32C, which is taken as given.
+ * Never fails.
+ */
 void batch_write(uint8_t *out, const struct stamp *stamp, struct bytes columns, struct bytes body);
 
 /*
- * Reads the stored batch at the start of `stored` without checking any CRC. ANNALS_E_MALFORMED if it is cut short or impossible.
- * Pure; allocates nothing; the result borrows from `stored`.
+ * Reads the stored batch at the start of `stored` without checking any CRC. ANNALS_E_MALFORMED if
+ * it is cut short or impossible (unknown version, codec or kind, sizes above the limits or that
+ * contradict each other, offsets that overflow, columns that do not add up). Pure; allocates
+ * nothing; the result borrows from `stored`.
  */
 int batch_view(struct bytes stored, struct batch *ret) ANNALS_MUST_CHECK;
-/* Checks both CRCs; with topic_id/partition/offset as expected by the caller. 0 or ANNALS_E_CORRUPT_DATA naming topic id, partition and offset. */
+/*
+ * Checks both CRCs and the padding. 0 or ANNALS_E_CORRUPT_DATA naming topic id, partition and
+ * offset as the stamp has them. Whether they are the ones that belong here is for the caller to
+ * compare.
+ */
 int batch_verify(const struct batch *batch, struct error *err) ANNALS_MUST_CHECK;
 
 /*
- * The plain body: batch->body itself when it is not compressed, else decompressed into scratch. ANNALS_E_CORRUPT_DATA, ANNALS_E_NO_MEMORY.
+ * The plain body: batch->body itself when it is not compressed, else decompressed into scratch.
+ * ANNALS_E_CORRUPT_DATA, ANNALS_E_NO_MEMORY.
  */
-int batch_plain_body(const struct batch *batch, struct buf *scratch, struct bytes *ret_body) ANNALS_MUST_CHECK;
+int batch_plain_body(
+	const struct batch *batch, struct buf *scratch, struct bytes *ret_body) ANNALS_MUST_CHECK;
 
 /*
- * Walks a plain body: *cursor starts at 0; returns 1 with the bytes of the next encoded event, 0 at the end, ANNALS_E_MALFORMED otherwise.
+ * Walks a plain body: *cursor starts at 0; returns 1 with the bytes of the next encoded event, 0 at
+ * the end, ANNALS_E_MALFORMED otherwise.
  */
 int batch_next_event(struct bytes plain_body, size_t *cursor, struct bytes *ret_event);
 
-/* Compresses `plain` into out (appended). ANNALS_E_NO_MEMORY, ANNALS_E_INVALID for an unknown codec. level 0 = the codec's default. */
-int batch_compress(struct bytes plain, enum batch_codec codec, int level, struct buf *out) ANNALS_MUST_CHECK;
-/* Decompresses into out (appended), refusing more than output_max bytes. ANNALS_E_CORRUPT_BATCH, ANNALS_E_TOO_LARGE, ANNALS_E_NO_MEMORY. */
-int batch_decompress(struct bytes packed, enum batch_codec codec, size_t output_max, struct buf *out) ANNALS_MUST_CHECK;
-/* "plain", "zstd", "lz4"; ANNALS_E_INVALID. */
+/*
+ * Compresses `plain` into out (appended): one frame that says its size, without dictionary.
+ * ANNALS_E_NO_MEMORY, ANNALS_E_INVALID for an unknown codec. level 0 = the codec's default; levels
+ * are those of libzstd and liblz4.
+ */
+int batch_compress(
+	struct bytes plain, enum batch_codec codec, int level, struct buf *out) ANNALS_MUST_CHECK;
+/*
+ * Decompresses into out (appended; as it was on failure), refusing more than output_max bytes.
+ * Memory stays below about three times output_max. Refused as ANNALS_E_CORRUPT_BATCH: all that is
+ * not exactly one frame (skippable or second frames, trailing bytes), dictionaries, zstd windows
+ * above 8 MiB, wrong checksums or sizes. ANNALS_E_TOO_LARGE, ANNALS_E_NO_MEMORY, ANNALS_E_INVALID
+ * for an unknown codec.
+ */
+int batch_decompress(struct bytes packed, enum batch_codec codec, size_t output_max,
+	struct buf *out) ANNALS_MUST_CHECK;
+/* "plain", "zstd", "lz4"; else ANNALS_E_INVALID. The name of an unknown codec is "unknown". */
 int batch_codec_parse(struct bytes name, enum batch_codec *ret) ANNALS_MUST_CHECK;
 const char *batch_codec_name(enum batch_codec codec);
 

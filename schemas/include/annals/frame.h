@@ -5,10 +5,11 @@
  *    0   4    frame_bytes: bytes after this field, 12 + control + data
  *    4   1    kind (enum frame_kind)
  *    5   1    operation (enum frame_operation)
- *    6   2    status: 0 in requests; in responses 0 or the positive number of a status code (status.h)
- *    8   4    correlation: chosen by the client, echoed in the response; in a push the low 32 bits of the subscription
+ *    6   2    status: 0 in requests; else 0 or a status code's positive number (status.h)
+ *    8   4    correlation: chosen by the client, echoed in the response; in a push the low 32
+ *             bits of the subscription
  *   12   4    control_bytes
- *   16   -    control: the operation's protobuf message (wire.proto), Error when status is not 0
+ *   16   -    control: the operation's message (wire.proto), Error when status is not 0
  *    -   -    data: raw bytes
  */
 #ifndef ANNALS_FRAME_H
@@ -51,12 +52,19 @@ struct frame {
 };
 
 /*
- * Looks at the start of `input`. Returns 1 with a whole frame (borrowed), 0 when more bytes are needed (*ret_needed: how many in all, at least
- * FRAME_HEADER_BYTES), ANNALS_E_TOO_LARGE when frame_bytes exceeds frame_bytes_max, ANNALS_E_MALFORMED when it cannot be a frame.
+ * Looks at the start of `input`. Returns 1 with a whole frame (borrowed), 0 when more bytes are
+ * needed (*ret_needed: how many in all, at least FRAME_HEADER_BYTES), ANNALS_E_TOO_LARGE when
+ * frame_bytes exceeds frame_bytes_max, ANNALS_E_MALFORMED when it cannot be a frame: shorter than
+ * its header, control beyond its end, an unknown kind, a request with a status. Unknown operations
+ * pass. *ret is always written: without a whole frame it holds zeros or, once the header is there,
+ * the header's fields without bytes, so that a refusal can echo kind, operation and correlation
+ * (kind 0: the header was not complete). Nothing but the header needs to have arrived for a
+ * refusal.
  */
 int frame_parse(struct bytes input, size_t frame_bytes_max, struct frame *ret, size_t *ret_needed,
 	struct error *err) ANNALS_MUST_CHECK;
-/* Writes the 16 header bytes for a frame with so much control and data. */
+/* Writes the header of a frame with so much control and data, each below 2 GiB. status is 0 or
+ * ANNALS_E_*. */
 void frame_write_header(uint8_t out[16], enum frame_kind kind, enum frame_operation operation,
 	int status, uint32_t correlation, size_t control_bytes, size_t data_bytes);
 

@@ -8,7 +8,8 @@
 #define TOPIC_NAME_MAX 249
 #define GROUP_NAME_MAX 249
 
-/* [A-Za-z0-9._-]{1,249}, not ".", "..", nor starting with "__". 0 or ANNALS_E_INVALID with the rule that was broken. */
+/* [A-Za-z0-9._-]{1,249}, not ".", "..", nor starting with "__". 0 or ANNALS_E_INVALID with the rule
+ * that was broken. */
 int topic_name_check(struct bytes name, struct error *err) ANNALS_MUST_CHECK;
 /* The same rule. */
 int group_name_check(struct bytes name, struct error *err) ANNALS_MUST_CHECK;

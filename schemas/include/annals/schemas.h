@@ -7,6 +7,7 @@
 #include <annals/frame.h>
 #include <annals/names.h>
 #include <annals/record.h>
+#include <annals/unpack.h>
 #include <annals/wire.h>
 
 #endif
