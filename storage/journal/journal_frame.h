@@ -30,9 +30,8 @@
  *   48   4    opening: random, drawn anew by each open of the journal
  *   52   4    first four bytes of the store uuid
  *   56   4    header_crc: CRC32C over bytes [0, 56)
- *   60   4    crc: CRC32C over bytes [0, 56) and the block (not header_crc: a CRC taken over data
- * and its own CRC is a constant, so it would say nothing about the header) 64   -    the block,
- * then zeros up to a multiple of 4,096
+ *   60   4    crc: CRC32C over bytes [0, 60) and the block
+ *   64   -    the block, then zeros up to a multiple of 4,096
  *
  * What each field is for:
  * - salt and sequence tell a frame of this segment from what the recycled file held before. The
@@ -59,9 +58,8 @@
 #define JOURNAL_SEGMENT_MAGIC 0x31534a41u
 #define JOURNAL_FRAME_MAGIC 0x31464a41u
 #define JOURNAL_FORMAT 1u
-#define JOURNAL_HEADER_BYTES                                                                       \
-	64u /* used bytes of the segment header, and the whole frame header                        \
-	     */
+#define JOURNAL_HEADER_BYTES 64u /* used bytes of the segment header, and the whole frame header   \
+				  */
 
 struct journal_segment_header {
 	uint8_t uuid[16];

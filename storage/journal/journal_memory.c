@@ -70,8 +70,7 @@ static enum journal_result memory_write_block(struct journal *base, uint64_t pre
 		memcpy(copy, block.data, block.size);
 		journal->last++;
 		journal->blocks[journal->last - journal->first] =
-			(struct memory_block){copy, block.size};
-		copy = NULL;
+			(struct memory_block){ANNALS_TAKE(copy), block.size};
 		journal->bytes += block.size;
 		*ret_number = journal->last;
 	}
