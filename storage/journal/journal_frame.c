@@ -55,7 +55,7 @@ void journal_frame_write(
 	store_u32(out + 48, frame->opening);
 	store_u32(out + 52, frame->uuid_part);
 	store_u32(out + HEADER_CRC_AT, crc32c(0, out, HEADER_CRC_AT));
-	frame->crc = crc32c(crc32c(0, out, CRC_AT), block.data, block.size);
+	frame->crc = crc32c(crc32c(0, out, HEADER_CRC_AT), block.data, block.size);
 	store_u32(out + CRC_AT, frame->crc);
 }
 
@@ -83,6 +83,6 @@ enum journal_check journal_frame_read(
 
 enum journal_check journal_frame_check(const uint8_t in[JOURNAL_HEADER_BYTES], struct bytes block)
 {
-	uint32_t crc = crc32c(crc32c(0, in, CRC_AT), block.data, block.size);
+	uint32_t crc = crc32c(crc32c(0, in, HEADER_CRC_AT), block.data, block.size);
 	return crc == load_u32(in + CRC_AT) ? JOURNAL_CHECK_OK : JOURNAL_CHECK_DAMAGED;
 }

@@ -13,9 +13,10 @@
  *   24   8    sequence: 1, 2, 3, ... without a gap
  *   32   8    salt: random, drawn anew each time the file becomes a segment
  *   40   8    segment_bytes: size of the file
- *   48   8    after: a block that was durable when the header was written; every block in the
- * segment has a higher number 56   4    zero 60   4    CRC32C over bytes [0, 60) 64   -    zeros up
- * to 4,096
+ *   48   8    after: durable when the header was written; every block in it is higher
+ *   56   4    zero
+ *   60   4    CRC32C over bytes [0, 60)
+ *   64   -    zeros up to 4,096
  *
  * Frame:
  *    0   4    magic 0x31464a41 ("AJF1")
@@ -30,19 +31,21 @@
  *   48   4    opening: random, drawn anew by each open of the journal
  *   52   4    first four bytes of the store uuid
  *   56   4    header_crc: CRC32C over bytes [0, 56)
- *   60   4    crc: CRC32C over bytes [0, 60) and the block
+ *   60   4    crc: CRC32C over bytes [0, 56) and the block
  *   64   -    the block, then zeros up to a multiple of 4,096
  *
  * What each field is for:
  * - salt and sequence tell a frame of this segment from what the recycled file held before. The
- * salt never leaves the file, so no event body can contain bytes that pass for a frame.
+ *   salt never leaves the file, so no event body can contain bytes that pass for a frame.
  * - number and chain let recovery accept only the one frame that was written right after the one
- * before. `opening` makes two frames of the same block different: a block that is written again
- * after a crash, with the same bytes at the same place, has another CRC, so a frame that followed
- * the first one does not continue the second.
+ *   before. `opening` makes two frames of the same block different: a block that is written again
+ *   after a crash, with the same bytes at the same place, has another CRC, so a frame that followed
+ *   the first one does not continue the second.
  * - durable tells a torn tail from damage. A frame behind a gap that was written before the missing
- * block was synced is what a power cut leaves when the disk wrote out of order; one that says
- * `durable >= missing` proves that the missing block was once acknowledged.
+ *   block was synced is what a power cut leaves when the disk wrote out of order; one that says
+ *   `durable >= missing` proves that the missing block was once acknowledged.
+ * - crc leaves header_crc out: a CRC over data and the CRC of that data is a constant, so the chain
+ *   would not notice another header.
  * - header_crc lets recovery believe `durable` when the block itself is damaged.
  *
  * To change a layout: raise `format`, teach the reader both, and keep magic, format and the place
@@ -58,8 +61,8 @@
 #define JOURNAL_SEGMENT_MAGIC 0x31534a41u
 #define JOURNAL_FRAME_MAGIC 0x31464a41u
 #define JOURNAL_FORMAT 1u
-#define JOURNAL_HEADER_BYTES 64u /* used bytes of the segment header, and the whole frame header   \
-				  */
+/* What is used of the segment header's page, and the whole header of a frame. */
+#define JOURNAL_HEADER_BYTES 64u
 
 struct journal_segment_header {
 	uint8_t uuid[16];

@@ -70,7 +70,8 @@ static enum journal_result memory_write_block(struct journal *base, uint64_t pre
 		memcpy(copy, block.data, block.size);
 		journal->last++;
 		journal->blocks[journal->last - journal->first] =
-			(struct memory_block){ANNALS_TAKE(copy), block.size};
+			(struct memory_block){copy, block.size};
+		copy = NULL;
 		journal->bytes += block.size;
 		*ret_number = journal->last;
 	}
