@@ -229,12 +229,13 @@ static int check_rest(
 	const struct walk *walk, const struct segment *segment, uint8_t *scratch, struct error *err)
 {
 	if (segment->after > walk->last) {
+		char end[SEGMENT_NAME_BYTES];
+		segment_name(end, SEGMENT_NAME_SEGMENT, walk->end->sequence);
 		return error_fail(err, ANNALS_E_CORRUPT_DATA,
-			"the journal is damaged: it ends with block %" PRIu64 " at byte %" PRIu64
-			" of segment %" PRIu64 ", but segment %" PRIu64
-			" shows that blocks up to %" PRIu64 " were stored",
-			walk->last, walk->end->end, walk->end->sequence, segment->sequence,
-			segment->after);
+			"the journal is damaged: block %" PRIu64 " should be at byte %" PRIu64
+			" of '%s', but is not; segment %" PRIu64 " shows that blocks up to %" PRIu64
+			" were stored",
+			walk->last + 1, walk->end->end, end, segment->sequence, segment->after);
 	}
 	for (uint64_t at = segment->end; at < segment->bytes; at += SCAN_BYTES) {
 		size_t size = (size_t)ANNALS_MIN((uint64_t)SCAN_BYTES, segment->bytes - at);

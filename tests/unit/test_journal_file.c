@@ -469,18 +469,26 @@ END_TEST
 
 /* ---- Processes that die ---- */
 
+/* Children use no check macros: those write into a file that the parent writes, too. */
+static void child_write(size_t size, bool sync, int report_fd)
+{
+	if (fixture_try_write(&f, size) != JOURNAL_OK) {
+		_exit(1);
+	}
+	if (sync && (journal_sync(f.journal, &f.error) != JOURNAL_OK ||
+			    write(report_fd, &f.last, sizeof(f.last)) != sizeof(f.last))) {
+		_exit(1);
+	}
+}
+
 /* Writes blocks until it is killed and reports each number after its sync. */
 static void write_until_killed(int report_fd)
 {
-	fixture_must_open(&f);
+	if (fixture_open(&f) != JOURNAL_OK) {
+		_exit(1);
+	}
 	for (;;) {
-		fixture_write(&f, 1 + f.last * 977 % 9000);
-		if (f.last % 3 != 0) {
-			fixture_sync(&f);
-			if (write(report_fd, &f.last, sizeof(f.last)) != sizeof(f.last)) {
-				_exit(1);
-			}
-		}
+		child_write(1 + f.last * 977 % 9000, f.last % 3 != 0, report_fd);
 		if (f.last % 40 == 0 &&
 			journal_trim(f.journal, f.last - 20, &f.error) != JOURNAL_OK) {
 			_exit(1);
@@ -661,13 +669,13 @@ START_TEST(test_journal_file_dies_at_every_point)
 		pid_t pid = fork();
 		if (pid == 0) {
 			fault_set(fault, NULL);
-			/* Enough to pass every point; ends after a while where one is passed less
-			 * than n times. */
-			fixture_must_open(&f);
+			/* Enough to pass every point; ends where one is passed less than n times.
+			 */
+			if (fixture_open(&f) != JOURNAL_OK) {
+				_exit(1);
+			}
 			for (int i = 0; i < 150; i++) {
-				fixture_write(&f, 4000);
-				fixture_sync(&f);
-				(void)!write(pipe_fds[1], &f.last, sizeof(f.last));
+				child_write(4000, true, pipe_fds[1]);
 				if (i % 70 == 69) {
 					(void)!journal_trim(f.journal, f.last - 2, &f.error);
 				}
@@ -677,7 +685,7 @@ START_TEST(test_journal_file_dies_at_every_point)
 		(void)close(pipe_fds[1]);
 		int status = 0;
 		ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-		ck_assert(WIFSIGNALED(status) || n > 1);
+		ck_assert(WIFSIGNALED(status) || (n > 1 && WEXITSTATUS(status) == 0));
 		uint64_t reported = 0, number;
 		while (read(pipe_fds[0], &number, sizeof(number)) == sizeof(number)) {
 			reported = number;
