@@ -106,18 +106,24 @@ static int decompress_zstd(struct bytes packed, size_t output_max, struct buf *o
 }
 
 /*
- * Decodes one frame whose header was read, from packed[at..], into out until the frame ends. The
- * library checks block and content checksums and the declared size where the frame has them.
+ * Decodes the frame whose header was read, from packed[at..] to its end, into out. declared is the
+ * size that the header tells, 0 if none. The library checks block and content checksums and the
+ * declared size where the frame has them.
  */
-static int run_lz4(LZ4F_dctx *context, struct bytes packed, size_t at, size_t room,
+static int run_lz4(LZ4F_dctx *context, struct bytes packed, size_t at, size_t declared,
 	size_t output_max, struct buf *out)
 {
-	const LZ4F_decompressOptions_t options = {.stableDst = 1};
+	/* Earlier output may be referred to in place as long as growing does not move it. */
+	const LZ4F_decompressOptions_t options = {.stableDst = declared > 0};
+	size_t cap = declared > 0 ? declared : output_max;
+	size_t room = declared > 0 ? declared : first_room(packed.size, output_max);
 	size_t start = out->size;
 	for (;;) {
-		size_t left = output_max - (out->size - start);
+		size_t left = cap - (out->size - start);
 		size_t output_bytes = ANNALS_MIN(left, room);
-		int status = buf_reserve(out, ANNALS_MAX(output_bytes, 1));
+		/* One more than declared: the rounds after the last byte of output must not grow it
+		 * either. */
+		int status = buf_reserve(out, output_bytes + 1);
 		if (status < 0) {
 			return status;
 		}
@@ -133,7 +139,8 @@ static int run_lz4(LZ4F_dctx *context, struct bytes packed, size_t at, size_t ro
 			return at == packed.size ? 0 : ANNALS_E_CORRUPT_BATCH;
 		}
 		if (output_bytes == 0 && input_bytes == 0) {
-			return left == 0 ? ANNALS_E_TOO_LARGE : ANNALS_E_CORRUPT_BATCH;
+			return left == 0 && declared == 0 ? ANNALS_E_TOO_LARGE
+							  : ANNALS_E_CORRUPT_BATCH;
 		}
 		room = ANNALS_MAX(room, out->size - start);
 	}
@@ -156,9 +163,7 @@ static int decompress_lz4(struct bytes packed, size_t output_max, struct buf *ou
 	} else if (info.contentSize > output_max) {
 		status = ANNALS_E_TOO_LARGE;
 	} else {
-		size_t room = info.contentSize > 0 ? (size_t)info.contentSize
-						   : first_room(packed.size, output_max);
-		status = run_lz4(context, packed, at, room, output_max, out);
+		status = run_lz4(context, packed, at, (size_t)info.contentSize, output_max, out);
 	}
 	LZ4F_freeDecompressionContext(context);
 	return status;

@@ -43,7 +43,7 @@ static void free_chunks(struct unpack_arena *arena, bool keep_oldest)
 		free(chunk);
 	}
 	arena->used_bytes = 0;
-	arena->over_limit = false;
+	arena->failure = 0;
 }
 
 void unpack_arena_reset(struct unpack_arena *arena)
@@ -66,11 +66,12 @@ static bool add_chunk(struct unpack_arena *arena, size_t bytes)
 	size_t left = arena->bytes_max - arena->total_bytes;
 	wanted = ANNALS_MIN(wanted, left);
 	if (wanted < bytes) {
-		arena->over_limit = true;
+		arena->failure = ANNALS_E_TOO_LARGE;
 		return false;
 	}
 	struct unpack_chunk *chunk = malloc(sizeof(*chunk) + wanted);
 	if (chunk == NULL) {
+		arena->failure = ANNALS_E_NO_MEMORY;
 		return false;
 	}
 	chunk->older = arena->chunks;
@@ -85,7 +86,7 @@ void *unpack_arena_alloc(struct unpack_arena *arena, size_t bytes)
 {
 	assert(bytes > 0);
 	if (bytes > arena->bytes_max) {
-		arena->over_limit = true;
+		arena->failure = ANNALS_E_TOO_LARGE;
 		return NULL;
 	}
 	size_t rounded = ANNALS_ROUND_UP(bytes, ALIGNMENT);
@@ -200,22 +201,26 @@ int unpack_message(struct unpack_arena *arena, const ProtobufCMessageDescriptor 
 	if (status < 0) {
 		return status;
 	}
-	arena->over_limit = false;
+	arena->failure = 0;
 	ProtobufCMessage *message = protobuf_c_message_unpack(descriptor, &arena->allocator,
 		encoded.size, encoded.size == 0 ? &nothing : encoded.data);
-	if (message == NULL) {
-		if (arena->over_limit) {
-			return error_fail(err, ANNALS_E_TOO_LARGE,
-				"message '%s' takes more memory than the limit, %zu bytes",
-				descriptor->short_name, arena->bytes_max);
-		}
-		/* What protobuf-c refuses beyond our checks is syntax (a packed field that does not
-		 * add up); all else is memory. */
+	if (message != NULL) {
+		*ret_message = message;
+		return 0;
+	}
+	switch (arena->failure) {
+	case ANNALS_E_TOO_LARGE:
+		return error_fail(err, ANNALS_E_TOO_LARGE,
+			"message '%s' takes more memory than the limit, %zu bytes",
+			descriptor->short_name, arena->bytes_max);
+	case ANNALS_E_NO_MEMORY:
+		return error_fail(err, ANNALS_E_NO_MEMORY, "no memory to unpack message '%s'",
+			descriptor->short_name);
+	default:
+		/* Syntax that only protobuf-c looks at: packed fields that do not add up. */
 		return error_fail(err, ANNALS_E_MALFORMED, "message '%s' cannot be unpacked",
 			descriptor->short_name);
 	}
-	*ret_message = message;
-	return 0;
 }
 
 int pack_message(const ProtobufCMessage *message, struct buf *out)

@@ -8,9 +8,9 @@
  *
  *   struct unpack_arena arena;
  *   unpack_arena_init(&arena, UNPACK_ARENA_BYTES_MAX);
- *   Annals__V1__TopicCreateRequest *request;
- *   status = unpack_message(&arena, &annals__v1__topic_create_request__descriptor, control,
- * (ProtobufCMessage **)&request, err);
+ *   ProtobufCMessage *message;
+ *   status = unpack_message(&arena, &annals__v1__ping_request__descriptor, control, &message, err);
+ *   Annals__V1__PingRequest *request = (Annals__V1__PingRequest *)message;
  *   ...
  *   unpack_arena_reset(&arena);          (or release; never protobuf_c_message_free_unpacked())
  *
@@ -36,7 +36,7 @@ struct unpack_arena {
 	size_t used_bytes;           /* of the newest chunk */
 	size_t total_bytes;          /* of all chunks */
 	size_t bytes_max;
-	bool over_limit;
+	int failure;                  /* why the last failed allocation failed, 0 if none did */
 	ProtobufCAllocator allocator; /* for protobuf-c: alloc bumps, free does nothing */
 };
 
@@ -47,7 +47,8 @@ void unpack_arena_init(struct unpack_arena *arena, size_t bytes_max);
 void unpack_arena_reset(struct unpack_arena *arena);
 /* Frees all memory; the arena can go on being used. NULL is a no-op. */
 void unpack_arena_release(struct unpack_arena *arena);
-/* bytes > 0, uninitialised; NULL without memory or beyond the limit (over_limit says which). */
+/* bytes > 0, uninitialised; NULL without memory (failure: ANNALS_E_NO_MEMORY) or
+ * beyond the limit (ANNALS_E_TOO_LARGE). */
 void *unpack_arena_alloc(struct unpack_arena *arena, size_t bytes);
 
 /*
