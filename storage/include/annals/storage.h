@@ -1,13 +1,18 @@
 /*
- * Storage: durable, partitioned, ordered logs with consumer offsets. The layer's only public header.
+ * Storage: durable, partitioned, ordered logs with consumer offsets. The layer's only public
+ * header.
  *
  * What holds everywhere
- * - Storage knows no event loop and never logs. Requests are made and owned by the caller, who fills the input fields and submits; from then until
- *   the request comes back through its completion queue, storage owns it. A request comes back exactly once, always.
- * - Nothing is visible before it is durable: reads, watches and answers see only what has been synced.
- * - Every function may be called from any thread unless it says otherwise. No function keeps an LMDB snapshot after it returned.
- * - Four outcomes: done (0); conflict; refused (any other code but OUTCOME_UNKNOWN: nothing happened); ANNALS_E_OUTCOME_UNKNOWN: a storage error after
- *   submission, the write may have happened. After one the shard is read-only until it is reopened.
+ * - Storage knows no event loop and never logs. Requests are made and owned by the caller, who
+ * fills the input fields and submits; from then until the request comes back through its completion
+ * queue, storage owns it. A request comes back exactly once, always.
+ * - Nothing is visible before it is durable: reads, watches and answers see only what has been
+ * synced.
+ * - Every function may be called from any thread unless it says otherwise. No function keeps an
+ * LMDB snapshot after it returned.
+ * - Four outcomes: done (0); conflict; refused (any other code but OUTCOME_UNKNOWN: nothing
+ * happened); ANNALS_E_OUTCOME_UNKNOWN: a storage error after submission, the write may have
+ * happened. After one the shard is read-only until it is reopened.
  */
 #ifndef ANNALS_STORAGE_H
 #define ANNALS_STORAGE_H
@@ -24,41 +29,49 @@ struct store;
 /* ---- Options ---- */
 
 struct store_options {
-	const char *data_dir;          /* created if missing (mode 0750); its parent must exist */
-	const char *journal;           /* "file" (default) or "memory" (tests: nothing survives, LMDB lies in data_dir all the same) */
+	const char *data_dir; /* created if missing (mode 0750); its parent must exist */
+	const char *journal;  /* "file" (default) or "memory" (tests: nothing survives, LMDB lies in
+				 data_dir all the same) */
 	uint64_t journal_segment_bytes; /* default 64 MiB; at least 16 MiB */
-	uint64_t map_bytes;            /* LMDB address space, default 1 TiB */
-	uint64_t tail_bytes_max;       /* unsettled bytes kept in memory, default 64 MiB */
-	uint64_t queue_bytes_max;      /* bytes waiting for the writer, default 64 MiB; above: ANNALS_E_OVERLOADED */
-	uint32_t queue_requests_max;   /* default 65,536 */
-	uint64_t block_bytes_max;      /* default 4 MiB */
-	uint32_t reader_threads;       /* for cold reads, default 2 */
+	uint64_t map_bytes;             /* LMDB address space, default 1 TiB */
+	uint64_t tail_bytes_max;        /* unsettled bytes kept in memory, default 64 MiB */
+	uint64_t queue_bytes_max;       /* bytes waiting for the writer, default 64 MiB; above:
+					   ANNALS_E_OVERLOADED */
+	uint32_t queue_requests_max;    /* default 65,536 */
+	uint64_t block_bytes_max;       /* default 4 MiB */
+	uint32_t reader_threads;        /* for cold reads, default 2 */
 	uint64_t retention_interval_us; /* how often retention is looked at, default 1 s */
-	uint64_t disk_reserve_bytes;   /* kept free for offset commits and deletes, default 64 MiB */
-	uint32_t topics_max;           /* default 100,000 */
+	uint64_t disk_reserve_bytes; /* kept free for offset commits and deletes, default 64 MiB */
+	uint32_t topics_max;         /* default 100,000 */
 };
 void store_options_init(struct store_options *options);
 
 /*
- * Opens or creates a data directory: takes its lock, opens LMDB, replays the journal, starts the threads. Nothing is served before what was read has
- * been synced. ANNALS_E_LOCKED, ANNALS_E_FORMAT_NEWER, ANNALS_E_CORRUPT_DATA (journal damaged in the middle), ANNALS_E_IO, ANNALS_E_NO_MEMORY, ANNALS_E_INVALID.
- * A full disk is not an error: the store opens, reads work, appends are refused until there is space.
+ * Opens or creates a data directory: takes its lock, opens LMDB, replays the journal, starts the
+ * threads. Nothing is served before what was read has been synced. ANNALS_E_LOCKED,
+ * ANNALS_E_FORMAT_NEWER, ANNALS_E_CORRUPT_DATA (journal damaged in the middle), ANNALS_E_IO,
+ * ANNALS_E_NO_MEMORY, ANNALS_E_INVALID. A full disk is not an error: the store opens, reads work,
+ * appends are refused until there is space.
  */
-int store_open(const struct store_options *options, struct store **ret, struct error *err) ANNALS_MUST_CHECK;
+int store_open(const struct store_options *options, struct store **ret,
+	struct error *err) ANNALS_MUST_CHECK;
 /*
- * Refuses new requests (ANNALS_E_UNAVAILABLE), finishes those submitted, stops the threads, closes. All completion queues must stay valid until it returns; their
- * last requests are pushed before. It does not settle what is in the tail: the journal holds it (crash-only). NULL is a no-op.
+ * Refuses new requests (ANNALS_E_UNAVAILABLE), finishes those submitted, stops the threads, closes.
+ * All completion queues must stay valid until it returns; their last requests are pushed before. It
+ * does not settle what is in the tail: the journal holds it (crash-only). NULL is a no-op.
  */
 void store_close(struct store *store);
 void store_uuid(const struct store *store, uint8_t ret_uuid[16]);
 
 /* ---- Completion queues: how requests come back ---- */
 
-/* One per consumer (an event loop, a test). A leaf lock: storage holds no other lock while it pushes. */
+/* One per consumer (an event loop, a test). A leaf lock: storage holds no other lock while it
+ * pushes. */
 struct completion_queue {
 	pthread_mutex_t mutex;
 	struct list_node requests;
-	void (*notify)(void *arg); /* called without the lock, only when the queue was empty before */
+	void (*notify)(
+		void *arg); /* called without the lock, only when the queue was empty before */
 	void *arg;
 };
 void completion_queue_init(struct completion_queue *queue, void (*notify)(void *arg), void *arg);
@@ -85,7 +98,7 @@ struct store_request {
 	struct list_node node;
 	enum store_operation operation;
 	struct completion_queue *queue;
-	int status; /* set when it comes back */
+	int status;         /* set when it comes back */
 	struct error error; /* its text, when status is not 0 */
 };
 
@@ -116,8 +129,10 @@ void topic_unref(struct topic *topic); /* NULL is a no-op */
 /* A reference, or NULL if there is none of this name (id). */
 struct topic *store_topic_find(struct store *store, struct bytes name);
 struct topic *store_topic_find_id(struct store *store, uint32_t id);
-/* References to all topics in name order in a malloc'ed array (the caller unrefs each and frees it). ANNALS_E_NO_MEMORY. */
-int store_topic_list(struct store *store, struct topic ***ret_topics, size_t *ret_count) ANNALS_MUST_CHECK;
+/* References to all topics in name order in a malloc'ed array (the caller unrefs each and frees
+ * it). ANNALS_E_NO_MEMORY. */
+int store_topic_list(
+	struct store *store, struct topic ***ret_topics, size_t *ret_count) ANNALS_MUST_CHECK;
 
 struct partition_info {
 	uint64_t first_offset, end_offset; /* [first kept, one past the last durable) */
@@ -132,22 +147,28 @@ int store_partition_info(struct store *store, uint32_t topic_id, uint32_t partit
 struct topic_request {
 	struct store_request base;
 	char name[TOPIC_NAME_MAX + 1];
-	struct topic_config config; /* create; update: the whole new settings (partitions 0 = keep; may only grow, not with streams) */
+	struct topic_config config; /* create; update: the whole new settings (partitions 0 = keep;
+				       may only grow, not with streams) */
 	/* results */
 	struct topic *topic; /* a reference for the caller (create, update) */
-	bool created;        /* create: false if it existed with the same settings; other settings are ANNALS_E_TOPIC_EXISTS */
+	bool created; /* create: false if it existed with the same settings; other settings are
+			 ANNALS_E_TOPIC_EXISTS */
 };
 
 /* ---- Writing ---- */
 
 /*
- * Hands a request of operations STORE_APPEND to STORE_TRIM to the writer. 0: storage owns it until it comes back through request->queue.
- * Otherwise it was not taken and stays the caller's: ANNALS_E_OVERLOADED (queue_bytes_max or queue_requests_max), ANNALS_E_UNAVAILABLE (closing or read-only after a failed sync),
- * ANNALS_E_STORAGE_FULL (appends only). Requests of one thread are admitted in the order it submits them.
+ * Hands a request of operations STORE_APPEND to STORE_TRIM to the writer. 0: storage owns it until
+ * it comes back through request->queue. Otherwise it was not taken and stays the caller's:
+ * ANNALS_E_OVERLOADED (queue_bytes_max or queue_requests_max), ANNALS_E_UNAVAILABLE (closing or
+ * read-only after a failed sync), ANNALS_E_STORAGE_FULL (appends only). Requests of one thread are
+ * admitted in the order it submits them.
  */
-int store_submit(struct store *store, struct store_request *request, struct error *err) ANNALS_MUST_CHECK;
+int store_submit(
+	struct store *store, struct store_request *request, struct error *err) ANNALS_MUST_CHECK;
 
-/* One batch of an append. The body was checked with batch_check_body() against the topic's limits before. */
+/* One batch of an append. The body was checked with batch_check_body() against the topic's limits
+ * before. */
 struct append_part {
 	uint32_t partition;
 	enum batch_codec codec;
@@ -160,7 +181,8 @@ struct append_part {
 	/* results */
 	uint64_t base_offset, base_position;
 };
-/* All parts are stored in one block or none is. At most block_bytes_max stored bytes (ANNALS_E_TOO_LARGE). */
+/* All parts are stored in one block or none is. At most block_bytes_max stored bytes
+ * (ANNALS_E_TOO_LARGE). */
 struct append_request {
 	struct store_request base;
 	uint32_t topic_id;
@@ -173,12 +195,14 @@ struct append_request {
 
 struct offset_entry {
 	uint32_t topic_id, partition;
-	uint64_t offset;        /* the next one to read; at most the partition's end (ANNALS_E_OFFSET_BEYOND_END) */
-	struct bytes metadata;  /* at most 4 KiB, UTF-8; borrowed until the request comes back */
+	uint64_t offset;       /* the next one to read; at most the partition's end
+				  (ANNALS_E_OFFSET_BEYOND_END) */
+	struct bytes metadata; /* at most 4 KiB, UTF-8; borrowed until the request comes back */
 	uint32_t leader_epoch;
-	uint64_t committed_us;  /* in answers */
+	uint64_t committed_us; /* in answers */
 };
-struct offset_request { /* STORE_OFFSET_COMMIT (all entries or none) and STORE_GROUP_DELETE (no entries) */
+struct offset_request { /* STORE_OFFSET_COMMIT (all entries or none) and STORE_GROUP_DELETE (no
+			   entries) */
 	struct store_request base;
 	char group[GROUP_NAME_MAX + 1];
 	struct offset_entry *entries;
@@ -194,17 +218,21 @@ struct trim_request { /* STORE_TRIM: forget what lies below first_offset, in who
 /* ---- Reading ---- */
 
 /* Flags that tell store_read() what the calling thread may do. */
-#define STORE_READ_NO_BLOCK 1u /* event loops: hand the read to a reader thread rather than wait for the disk */
+#define STORE_READ_NO_BLOCK                                                                        \
+	1u /* event loops: hand the read to a reader thread rather than wait for the disk */
 
 struct read_request { /* STORE_READ */
 	struct store_request base;
 	uint32_t topic_id, partition;
 	uint64_t offset;
-	uint32_t bytes_max; /* stop before the batch that would exceed it, but return at least one batch; at most 1 MiB is honoured */
+	uint32_t bytes_max; /* stop before the batch that would exceed it, but return at least one
+			       batch; at most 1 MiB is honoured */
 	/* results */
-	struct buf batches;    /* stored batches end to end, CRCs verified, appended to what was there; the first holds `offset` (or begins after it, past a hole). Empty at the end. */
+	struct buf batches; /* stored batches end to end, CRCs verified, appended to what was there;
+			       the first holds `offset` (or begins after it, past a hole). Empty at
+			       the end. */
 	uint32_t batch_count;
-	uint64_t next_offset;  /* where to go on */
+	uint64_t next_offset; /* where to go on */
 	uint64_t first_offset, end_offset;
 };
 struct find_time_request { /* STORE_FIND_TIME */
@@ -212,13 +240,16 @@ struct find_time_request { /* STORE_FIND_TIME */
 	uint32_t topic_id, partition;
 	uint64_t time_us;
 	/* results */
-	uint64_t offset; /* base offset of the first batch recorded at or after the time; the end offset if none */
+	uint64_t offset; /* base offset of the first batch recorded at or after the time; the end
+			    offset if none */
 };
 /*
- * Runs a STORE_READ or STORE_FIND_TIME. Returns 0 when it is done, request->status set, nothing queued; 1 when it was handed to a reader thread
- * and will come back through request->queue (only with STORE_READ_NO_BLOCK). Statuses: ANNALS_E_UNKNOWN_TOPIC, ANNALS_E_UNKNOWN_PARTITION,
- * ANNALS_E_OFFSET_GONE, ANNALS_E_OFFSET_BEYOND_END (offset > end; equal is an empty page), ANNALS_E_CORRUPT_DATA (names topic, partition, offset; next_offset steps over the
- * damaged batch), ANNALS_E_IO, ANNALS_E_NO_MEMORY.
+ * Runs a STORE_READ or STORE_FIND_TIME. Returns 0 when it is done, request->status set, nothing
+ * queued; 1 when it was handed to a reader thread and will come back through request->queue (only
+ * with STORE_READ_NO_BLOCK). Statuses: ANNALS_E_UNKNOWN_TOPIC, ANNALS_E_UNKNOWN_PARTITION,
+ * ANNALS_E_OFFSET_GONE, ANNALS_E_OFFSET_BEYOND_END (offset > end; equal is an empty page),
+ * ANNALS_E_CORRUPT_DATA (names topic, partition, offset; next_offset steps over the damaged batch),
+ * ANNALS_E_IO, ANNALS_E_NO_MEMORY.
  */
 int store_read(struct store *store, struct store_request *request, unsigned flags);
 
@@ -227,26 +258,34 @@ int store_read(struct store *store, struct store_request *request, unsigned flag
 struct watch_request { /* STORE_WATCH */
 	struct store_request base;
 	uint32_t topic_id;
-	uint32_t partition; /* or WATCH_ALL_PARTITIONS: fires on the next append to any partition after registration; offset is then a position */
+	uint32_t partition; /* or WATCH_ALL_PARTITIONS: fires on the next append to any partition
+			       after registration; offset is then a position */
 	uint64_t offset;
 	/* private */
 	struct list_node registered;
+	void *target; /* the partition's state, NULL for all */
 	int state;
 };
 /*
- * Returns 1 when it is satisfied already (nothing registered), 0 when it was registered and will come back through request->queue: status 0 when data is
- * there, ANNALS_E_UNKNOWN_TOPIC when the topic was deleted, ANNALS_E_UNAVAILABLE when the store closes. Negative: ANNALS_E_UNKNOWN_TOPIC, ANNALS_E_UNKNOWN_PARTITION.
+ * Returns 1 when it is satisfied already (nothing registered), 0 when it was registered and will
+ * come back through request->queue: status 0 when data is there, ANNALS_E_UNKNOWN_TOPIC when the
+ * topic was deleted, ANNALS_E_UNAVAILABLE when the store closes. Negative: ANNALS_E_UNKNOWN_TOPIC,
+ * ANNALS_E_UNKNOWN_PARTITION.
  */
 int store_watch(struct store *store, struct watch_request *watch) ANNALS_MUST_CHECK;
-/* True: it was registered and is the caller's again. False: it is on its way through the queue, or was never registered. */
+/* True: it was registered and is the caller's again. False: it is on its way through the queue, or
+ * was never registered. */
 bool store_watch_cancel(struct store *store, struct watch_request *watch);
 
-/* A group's committed offset. 1 found, 0 not, negative on errors. ret_metadata receives the metadata (may be NULL). */
+/* A group's committed offset. 1 found, 0 not, negative on errors. ret_metadata receives the
+ * metadata (may be NULL). */
 int store_offset_get(struct store *store, struct bytes group, uint32_t topic_id, uint32_t partition,
 	struct offset_entry *ret, struct buf *ret_metadata, struct error *err) ANNALS_MUST_CHECK;
-/* Calls fn for every committed offset of a group, in (topic id, partition) order; a non-zero return stops and is returned. Entries of deleted topics are skipped. */
+/* Calls fn for every committed offset of a group, in (topic id, partition) order; a non-zero return
+ * stops and is returned. Entries of deleted topics are skipped. */
 int store_offset_list(struct store *store, struct bytes group,
-	int (*fn)(void *arg, const struct offset_entry *entry), void *arg, struct error *err) ANNALS_MUST_CHECK;
+	int (*fn)(void *arg, const struct offset_entry *entry), void *arg,
+	struct error *err) ANNALS_MUST_CHECK;
 /* Calls fn for every group that has committed something, in name order. */
 int store_group_list(struct store *store, int (*fn)(void *arg, struct bytes group), void *arg,
 	struct error *err) ANNALS_MUST_CHECK;
@@ -267,7 +306,8 @@ struct store_stats {
 	uint64_t map_used_bytes, free_pages, oldest_reader_age_us;
 	uint64_t topics, partitions, watches;
 	uint64_t disk_free_bytes;
-	uint64_t sync_buckets[24]; /* commits whose sync took < 2^(i+10) ns, not cumulative; the last holds the rest */
+	uint64_t sync_buckets[24]; /* commits whose sync took < 2^(i+10) ns, not cumulative; the
+				      last holds the rest */
 	uint64_t commit_events_buckets[24]; /* commits with < 2^i events */
 };
 void store_stats(struct store *store, struct store_stats *ret);
@@ -280,16 +320,20 @@ struct verify_report {
 struct verify_options {
 	const char *data_dir;
 	uint64_t map_bytes; /* as in store_options */
-	/* Called about ten times a second, and at the end; done and total count bytes. May be NULL. */
+	/* Called about ten times a second, and at the end; done and total count bytes. May be NULL.
+	 */
 	void (*progress)(void *arg, uint64_t done, uint64_t total);
 	/* Called for each thing that is wrong: one sentence that names the place. */
 	void (*problem)(void *arg, const char *text);
 	void *arg;
 };
 /*
- * Checks a whole store that nobody has open: format, every segment, block chain, chunk, batch CRC, dense offsets, watermarks, counters against logs. Changes nothing. 0 when it could look at
- * everything, whatever it found (report->problems); ANNALS_E_LOCKED, ANNALS_E_IO, ANNALS_E_FORMAT_NEWER, ANNALS_E_NOT_FOUND (no store there).
+ * Checks a whole store that nobody has open: format, every segment, block chain, chunk, batch CRC,
+ * dense offsets, watermarks, counters against logs. Changes nothing. 0 when it could look at
+ * everything, whatever it found (report->problems); ANNALS_E_LOCKED, ANNALS_E_IO,
+ * ANNALS_E_FORMAT_NEWER, ANNALS_E_NOT_FOUND (no store there).
  */
-int store_verify(const struct verify_options *options, struct verify_report *ret, struct error *err) ANNALS_MUST_CHECK;
+int store_verify(const struct verify_options *options, struct verify_report *ret,
+	struct error *err) ANNALS_MUST_CHECK;
 
 #endif

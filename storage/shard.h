@@ -1,0 +1,175 @@
+/*
+ * A shard: one journal, one LMDB environment, one writer and one settler thread, some readers, and
+ * what memory knows of them. For the files of storage/ only.
+ *
+ * Lock order: tail.mutex -> catalog.lock. queue.mutex, watches.mutex, state_mutex, readers.mutex
+ * and a completion queue's mutex are leaves. Nobody calls back under a lock.
+ */
+#ifndef ANNALS_STORAGE_SHARD_H
+#define ANNALS_STORAGE_SHARD_H
+
+#include "apply.h"
+#include "catalog.h"
+#include "journal/journal.h"
+#include "lmdb/env.h"
+#include "lmdb/tables.h"
+#include "overlay.h"
+#include "tail.h"
+#include "watch.h"
+
+/* Waiting for the writer. */
+struct shard_queue {
+	pthread_mutex_t mutex;
+	pthread_cond_t filled;
+	struct list_node requests;
+	uint64_t bytes;
+	uint32_t count;
+	bool writer_sleeps;
+	bool closing;
+};
+
+struct reader_pool {
+	pthread_mutex_t mutex;
+	pthread_cond_t filled;
+	struct list_node requests;
+	bool closing;
+	uint32_t thread_count;
+	pthread_t *threads;
+};
+
+/* The block under construction. Writer's thread only. */
+struct draft {
+	struct buf bytes;
+	uint32_t command_count;
+	uint64_t time_us;
+	uint64_t first_position, next_position;
+	uint64_t events;
+	struct list_node requests; /* admitted into it */
+	bool any_os;
+	struct partition **touched; /* for rolling back */
+	size_t touched_count, touched_capacity;
+};
+
+struct counters {
+	_Atomic uint64_t appended_events, appended_bytes, append_requests, commits, commit_bytes;
+	_Atomic uint64_t sync_ns_total, sync_ns_max, offset_commits, refused_overloaded,
+		refused_full;
+	_Atomic uint64_t settled_bytes, settle_commits, read_requests, read_bytes, cold_reads,
+		corrupt_reads;
+	_Atomic uint64_t trimmed_events, trimmed_chunks, disk_free_bytes, map_used_bytes,
+		free_pages;
+	_Atomic uint64_t sync_buckets[24], commit_events_buckets[24];
+};
+
+struct shard {
+	struct store_options options;
+	char *dir; /* DIR/shards/0 */
+	uint8_t uuid[16];
+	struct journal *journal;
+	struct env env;
+	struct catalog catalog;
+	struct tail tail;
+	struct overlay overlay; /* under tail.mutex */
+	struct watch_registry watches;
+	struct shard_queue queue;
+	struct reader_pool readers;
+	struct draft draft;
+	struct counters counters;
+
+	/* What was published last. Writer; others read. */
+	_Atomic uint64_t last_block, next_position, last_recorded_us;
+
+	pthread_mutex_t state_mutex;
+	_Atomic int state;        /* enum store_state */
+	char state_reason[256];   /* under state_mutex */
+	_Atomic bool disk_is_low; /* less than the reserve is free: appends are refused */
+	_Atomic bool journal_is_full;
+	_Atomic uint64_t full_probe_ns; /* when the next append may try again */
+
+	pthread_t writer_thread, settler_thread;
+	bool writer_started, settler_started;
+
+	/* settler */
+	pthread_cond_t settle;              /* with tail.mutex */
+	bool settler_sleeps, settler_stops; /* under tail.mutex */
+	struct list_node trims;             /* partitions with chunks to delete; under tail.mutex */
+	struct list_node deletes;           /* struct deletion; under tail.mutex */
+	struct meta_row meta;               /* as in LMDB; settler (recovery before) */
+	uint32_t sweep_topic, sweep_partition; /* where the last sweep stopped */
+	uint64_t next_retention_ns, next_usage_ns;
+	void *retention; /* retention.c's */
+};
+
+/* A deleted topic whose rows and chunks are still in LMDB. */
+struct deletion {
+	struct list_node node;
+	uint32_t topic_id;
+	uint64_t block; /* that deleted it: nothing is removed before the rows of this block are
+			   settled */
+};
+
+/* shard.c */
+int shard_open(struct shard **ret, const struct store_options *options, const char *dir,
+	const uint8_t uuid[16], struct error *err) ANNALS_MUST_CHECK;
+void shard_close(struct shard *shard);
+/* Stops all writing for good and says why; the first reason stays. Any thread. */
+void shard_fail(struct shard *shard, const char *reason);
+enum store_state shard_state(struct shard *shard, char reason[256]);
+
+/* publish.c: makes a durable block visible. Writer's thread; recovery. */
+int publish_block(struct shard *shard, uint64_t number, struct bytes block, bool recovering,
+	struct error *err) ANNALS_MUST_CHECK;
+
+/* writer.c */
+int writer_submit(
+	struct shard *shard, struct store_request *request, struct error *err) ANNALS_MUST_CHECK;
+void *writer_main(void *shard);
+/* Commits the draft if it holds anything. */
+void writer_commit(struct shard *shard);
+
+/* admit.c: puts a request into the draft (committing it first where a limit or the kind demands
+ * it), or answers it. */
+void admit_request(struct shard *shard, struct store_request *request);
+/* Answers a request that was not written. */
+void admit_refuse(struct store_request *request, int status, const char *text);
+
+/* recovery.c: before the threads start. */
+int recovery_run(struct shard *shard, struct error *err) ANNALS_MUST_CHECK;
+
+/* settler.c */
+void *settler_main(void *shard);
+void settler_wake(struct shard *shard);
+/* Under tail.mutex: is it time to settle? */
+bool settler_has_work(struct shard *shard);
+
+/* cleanup.c: deleting chunks below first offsets and of deleted topics, in small steps. Settler's
+ * thread. Returns 1 when there is more to do. */
+int cleanup_step(struct shard *shard, struct error *err);
+
+/* retention.c: looks at every topic with a limit and submits trims. Settler's thread, every
+ * retention_interval_us. */
+void retention_run(struct shard *shard);
+void retention_release(struct shard *shard);
+
+/* readers.c */
+int readers_start(struct shard *shard, struct error *err) ANNALS_MUST_CHECK;
+void readers_stop(struct shard *shard);
+void readers_submit(struct shard *shard, struct store_request *request);
+
+/* log.c and find_time.c: run a read now. With may_block false: 1 when it would wait for the disk
+ * (nothing was done). Otherwise 0, request->status set. */
+int log_read(struct shard *shard, struct read_request *request, bool may_block);
+int log_find_time(struct shard *shard, struct find_time_request *request, bool may_block);
+
+/* group_offsets.c */
+int group_offset_get(struct shard *shard, struct bytes group, uint32_t topic_id, uint32_t partition,
+	struct offset_entry *ret, struct buf *ret_metadata, struct error *err) ANNALS_MUST_CHECK;
+int group_offset_list(struct shard *shard, struct bytes group,
+	int (*fn)(void *arg, const struct offset_entry *entry), void *arg,
+	struct error *err) ANNALS_MUST_CHECK;
+int group_list(struct shard *shard, int (*fn)(void *arg, struct bytes group), void *arg,
+	struct error *err) ANNALS_MUST_CHECK;
+
+void shard_stats(struct shard *shard, struct store_stats *ret);
+
+#endif
