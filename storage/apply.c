@@ -52,10 +52,11 @@ int topic_decode(struct bytes encoded, struct topic **ret, struct error *err)
 
 int topic_encode(const struct topic *topic, struct buf *out)
 {
-	Annals__V1__TopicRecord record = ANNALS__V1__TOPIC_RECORD__INIT;
+	Annals__V1__TopicRecord record;
 	struct topic copy = *topic;
 	int status;
 
+	annals__v1__topic_record__init(&record);
 	record.id = topic->id;
 	record.uuid.data = copy.uuid;
 	record.uuid.len = sizeof(copy.uuid);
@@ -77,7 +78,7 @@ int topic_encode(const struct topic *topic, struct buf *out)
 
 int offset_encode(struct bytes group, const struct offset_entry *entry, struct buf *out)
 {
-	Annals__V1__OffsetRecord record = ANNALS__V1__OFFSET_RECORD__INIT;
+	Annals__V1__OffsetRecord record;
 	char name[GROUP_NAME_MAX + 1], *metadata = malloc(entry->metadata.size + 1);
 	int status;
 
@@ -90,6 +91,7 @@ int offset_encode(struct bytes group, const struct offset_entry *entry, struct b
 		memcpy(metadata, entry->metadata.data, entry->metadata.size);
 	}
 	metadata[entry->metadata.size] = 0;
+	annals__v1__offset_record__init(&record);
 	record.group = name;
 	record.topic_id = entry->topic_id;
 	record.partition = entry->partition;

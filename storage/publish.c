@@ -297,6 +297,7 @@ int publish_block(struct shard *shard, uint64_t number, struct bytes block, bool
 		publication.block->pending++;
 	}
 	tail_add_block(&shard->tail, publication.block);
+	settler_wake(shard);
 	(void)pthread_mutex_unlock(&shard->tail.mutex);
 	shard->last_block = number;
 	shard->last_recorded_us = header.time_us;

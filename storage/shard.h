@@ -138,8 +138,8 @@ int recovery_run(struct shard *shard, struct error *err) ANNALS_MUST_CHECK;
 
 /* settler.c */
 void *settler_main(void *shard);
+/* Both under tail.mutex: wakes the settler if it is time to settle. */
 void settler_wake(struct shard *shard);
-/* Under tail.mutex: is it time to settle? */
 bool settler_has_work(struct shard *shard);
 
 /* cleanup.c: deleting chunks below first offsets and of deleted topics, in small steps. Settler's

@@ -286,7 +286,6 @@ void writer_commit(struct shard *shard)
 	completion_push_all(&draft->requests);
 	ANNALS_FAULT("writer.after_answer");
 	reset_draft(draft);
-	settler_wake(shard);
 }
 
 void *writer_main(void *arg)
