@@ -98,6 +98,7 @@ struct store_request {
 	struct list_node node;
 	enum store_operation operation;
 	struct completion_queue *queue;
+	void *arg;          /* the caller's; storage does not look at it */
 	int status;         /* set when it comes back */
 	struct error error; /* its text, when status is not 0 */
 };
