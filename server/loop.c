@@ -173,8 +173,8 @@ static void wheel_arm(struct loop *loop, uint64_t tick)
 	uint64_t now = loop_now_ns(loop);
 	uint64_t at = tick * LOOP_WHEEL_TICK_NS;
 	uint64_t delay_us = at > now ? (at - now + 999) / 1000 : 0;
-	struct timeval delay = {
-		.tv_sec = (time_t)(delay_us / 1000000), .tv_usec = (suseconds_t)(delay_us % 1000000)};
+	struct timeval delay = {.tv_sec = (time_t)(delay_us / 1000000),
+		.tv_usec = (suseconds_t)(delay_us % 1000000)};
 	loop->wheel_armed_tick = tick;
 	(void)event_add(loop->tick_event, &delay);
 }
@@ -195,7 +195,7 @@ static void on_tick(evutil_socket_t fd ANNALS_UNUSED, short what ANNALS_UNUSED, 
 	while (loop->wheel_tick < now_tick) {
 		struct list_node *slot = &loop->wheel[++loop->wheel_tick % LOOP_WHEEL_SLOTS];
 		struct list_node *following;
-		LIST_FOR_EACH_SAFE(node, following, slot) {
+		LIST_FOR_EACH_SAFE (node, following, slot) {
 			if (LIST_ENTRY(node, struct loop_timer, node)->deadline_ns <= now) {
 				list_remove(node);
 				list_add_tail(&due, node);
@@ -277,7 +277,8 @@ static int open_base(struct loop *loop)
 	loop->tick_event = evtimer_new(loop->base, on_tick, loop);
 	if (loop->tick_event == NULL ||
 		open_event(loop, loop->control_fd, on_control, &loop->control_event) != 0 ||
-		open_event(loop, loop->completion_fd, on_completions, &loop->completion_event) != 0) {
+		open_event(loop, loop->completion_fd, on_completions, &loop->completion_event) !=
+			0) {
 		return ANNALS_E_NO_MEMORY;
 	}
 	return 0;
@@ -292,6 +293,7 @@ int loop_open(struct loop *loop, struct server *server, unsigned index, struct e
 	loop->store = server->store;
 	pthread_mutex_init(&loop->posted_mutex, NULL);
 	completion_queue_init(&loop->completions, notify_completions, loop);
+	unpack_arena_init(&loop->arena, UNPACK_ARENA_BYTES_MAX);
 	list_init(&loop->posted);
 	list_init(&loop->deferred);
 	list_init(&loop->conns);
@@ -314,7 +316,8 @@ int loop_open(struct loop *loop, struct server *server, unsigned index, struct e
 	}
 	if (loop->output_pool == NULL || loop->read_buffer == NULL || open_base(loop) != 0) {
 		loop_close(loop);
-		return error_fail(err, ANNALS_E_NO_MEMORY, "cannot make an event loop: out of memory");
+		return error_fail(
+			err, ANNALS_E_NO_MEMORY, "cannot make an event loop: out of memory");
 	}
 	return 0;
 }
@@ -405,6 +408,8 @@ void loop_close(struct loop *loop)
 	output_pool_free(loop->output_pool);
 	free(loop->read_buffer);
 	buf_release(&loop->scratch);
+	buf_release(&loop->reply);
+	unpack_arena_release(&loop->arena);
 	pools_release(loop);
 	completion_queue_release(&loop->completions);
 	pthread_mutex_destroy(&loop->posted_mutex);

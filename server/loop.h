@@ -16,6 +16,7 @@
 #include <annals/error.h>
 #include <annals/list.h>
 #include <annals/storage.h>
+#include <annals/unpack.h>
 #include <event2/event.h>
 #include <pthread.h>
 
@@ -50,13 +51,15 @@ struct loop {
 	struct event_base *base;
 	struct completion_queue completions;
 	struct counters counters;
-	struct buf scratch; /* for the duration of one call */
+	struct buf reply;          /* an answer under construction, for the duration of one call */
+	struct unpack_arena arena; /* control messages, for the duration of one call */
+	struct buf scratch;        /* for the duration of one call */
 	struct output_pool *output_pool;
 	struct {
 		void *spare;
 		unsigned count;
-	} pools[LOOP_POOLS]; /* private to loop_alloc() */
-	uint8_t *read_buffer;           /* LOOP_READ_BYTES; what recv() fills first */
+	} pools[LOOP_POOLS];  /* private to loop_alloc() */
+	uint8_t *read_buffer; /* LOOP_READ_BYTES; what recv() fills first */
 
 	/* Private to loop.c and conn.c. */
 	pthread_t thread;

@@ -3,8 +3,10 @@
 #include <stdlib.h>
 
 /*
- * How a merged tail keeps the order of positions: a round takes the position of the last durable event as its bound before it reads anything. Everything at or
- * below the bound can be read by then, so that the smallest unread position over all partitions is the next one, as long as it does not exceed the bound.
+ * How a merged tail keeps the order of positions: a round takes the position of the last durable
+ * event as its bound before it reads anything. Everything at or below the bound can be read by
+ * then, so that the smallest unread position over all partitions is the next one, as long as it
+ * does not exceed the bound.
  */
 
 #define PAGE_BYTES_MAX (256u << 10)
@@ -28,7 +30,8 @@ struct op_tail *op_tail_new(struct loop *loop)
 
 /* ---- Start ---- */
 
-static int set_partitions(struct op_tail *tail, const struct tail_partition *partitions, size_t count)
+static int set_partitions(
+	struct op_tail *tail, const struct tail_partition *partitions, size_t count)
 {
 	struct op *op = &tail->op;
 	uint32_t total = op->topic->config.partitions;
@@ -45,8 +48,9 @@ static int set_partitions(struct op_tail *tail, const struct tail_partition *par
 		if (to->partition >= total) {
 			op->detail.has_partition = true;
 			op->detail.partition = to->partition;
-			return op_fail(op, ANNALS_E_UNKNOWN_PARTITION, "topic '%s' has no partition %u, it has %u",
-				op->topic->name, to->partition, total);
+			return op_fail(op, ANNALS_E_UNKNOWN_PARTITION,
+				"topic '%s' has no partition %u, it has %u", op->topic->name,
+				to->partition, total);
 		}
 	}
 	return 0;
@@ -76,15 +80,16 @@ static int check_distinct(struct op_tail *tail)
 	qsort(numbers, tail->partition_count, sizeof(*numbers), compare_partitions);
 	for (size_t i = 1; i < tail->partition_count && status == 0; i++) {
 		if (numbers[i] == numbers[i - 1]) {
-			status = op_fail(&tail->op, ANNALS_E_INVALID, "partition %u is named twice", numbers[i]);
+			status = op_fail(&tail->op, ANNALS_E_INVALID, "partition %u is named twice",
+				numbers[i]);
 		}
 	}
 	free(numbers);
 	return status;
 }
 
-static int range_error(struct op_tail *tail, const struct tail_partition *part, int status, uint64_t offset,
-	uint64_t first, uint64_t end)
+static int range_error(struct op_tail *tail, const struct tail_partition *part, int status,
+	uint64_t offset, uint64_t first, uint64_t end)
 {
 	struct op *op = &tail->op;
 	op->detail.has_partition = op->detail.has_offset = op->detail.has_range = true;
@@ -92,12 +97,15 @@ static int range_error(struct op_tail *tail, const struct tail_partition *part, 
 	op->detail.offset = offset;
 	op->detail.first_offset = first;
 	op->detail.end_offset = end;
-	return op_fail(op, status, "offset %llu of partition %u lies outside of what is kept, %llu to %llu",
-		(unsigned long long)offset, part->partition, (unsigned long long)first, (unsigned long long)end);
+	return op_fail(op, status,
+		"offset %llu of partition %u lies outside of what is kept, %llu to %llu",
+		(unsigned long long)offset, part->partition, (unsigned long long)first,
+		(unsigned long long)end);
 }
 
 /* Asks storage for one page; 0 done, 1 on its way. */
-static int read_page(struct op_tail *tail, struct tail_partition *part, uint64_t offset, uint32_t bytes_max)
+static int read_page(
+	struct op_tail *tail, struct tail_partition *part, uint64_t offset, uint32_t bytes_max)
 {
 	op_prepare(&tail->op, &tail->read.base, STORE_READ);
 	tail->read.topic_id = tail->op.topic->id;
@@ -114,7 +122,8 @@ static int read_page(struct op_tail *tail, struct tail_partition *part, uint64_t
 	return 0;
 }
 
-/* One step of the search for the first batch that ends after the position: a page was read in the middle. */
+/* One step of the search for the first batch that ends after the position: a page was read in the
+ * middle. */
 static int narrow(struct op_tail *tail, struct tail_partition *part)
 {
 	struct batch batch;
@@ -131,7 +140,7 @@ static int narrow(struct op_tail *tail, struct tail_partition *part)
 	if (batch.stamp.base_position + batch.stamp.count - 1 <= tail->start_value) {
 		part->search_low = batch.stamp.base_offset + batch.stamp.count;
 	} else if (batch.stamp.base_offset > part->search_low &&
-		batch.stamp.base_offset < part->search_high) {
+		   batch.stamp.base_offset < part->search_high) {
 		part->search_high = batch.stamp.base_offset;
 	} else {
 		part->search_high = part->search_low;
@@ -159,7 +168,8 @@ static int place(struct op_tail *tail, struct tail_partition *part)
 	case TAIL_OFFSETS:
 		if (part->offset < info.first_offset || part->offset > info.end_offset) {
 			return range_error(tail, part,
-				part->offset > info.end_offset ? ANNALS_E_OFFSET_BEYOND_END : ANNALS_E_OFFSET_GONE,
+				part->offset > info.end_offset ? ANNALS_E_OFFSET_BEYOND_END
+							       : ANNALS_E_OFFSET_GONE,
 				part->offset, info.first_offset, info.end_offset);
 		}
 		break;
@@ -235,8 +245,8 @@ int op_tail_start(struct op_tail *tail, struct bytes topic, uint32_t topic_id,
 	}
 	if (status == 0) {
 		tail->position = tail->start == TAIL_POSITION
-			? tail->start_value
-			: store_last_position(op->loop->store);
+					 ? tail->start_value
+					 : store_last_position(op->loop->store);
 		tail->bound = 0;
 		status = place_all(tail);
 	}
@@ -287,7 +297,8 @@ static bool something_new(struct op_tail *tail)
 		struct tail_partition *part = &tail->partitions[i];
 		struct partition_info info;
 		if (part->page_used < part->page.size ||
-			store_partition_info(tail->op.loop->store, tail->op.topic->id, part->partition, &info) != 0 ||
+			store_partition_info(tail->op.loop->store, tail->op.topic->id,
+				part->partition, &info) != 0 ||
 			info.end_offset > part->read_offset) {
 			return true;
 		}
@@ -352,8 +363,8 @@ static int keep_page(struct op_tail *tail, struct tail_partition *part)
 	if (status != 0) {
 		(void)op_take_error(&tail->op, &tail->read.base);
 		if (status == ANNALS_E_OFFSET_GONE || status == ANNALS_E_OFFSET_BEYOND_END) {
-			return range_error(tail, part, status, tail->read.offset, tail->read.first_offset,
-				tail->read.end_offset);
+			return range_error(tail, part, status, tail->read.offset,
+				tail->read.first_offset, tail->read.end_offset);
 		}
 		tail->op.detail.has_partition = tail->op.detail.has_offset = true;
 		tail->op.detail.partition = part->partition;
@@ -375,7 +386,8 @@ static int keep_page(struct op_tail *tail, struct tail_partition *part)
 }
 
 /*
- * Makes sure that a partition has a page if there is anything. 1: it has one, 0: it is at its end, NEXT_AGAIN: storage was asked, negative: failed.
+ * Makes sure that a partition has a page if there is anything. 1: it has one, 0: it is at its end,
+ * NEXT_AGAIN: storage was asked, negative: failed.
  */
 static int fill(struct op_tail *tail, struct tail_partition *part, uint32_t bytes_max)
 {
@@ -412,13 +424,15 @@ static void count_item(struct op_tail *tail, const struct tail_item *item, uint6
 
 static int next_page(struct op_tail *tail, size_t bytes_max, struct tail_item *ret)
 {
-	uint32_t page_bytes = (uint32_t)ANNALS_MIN(ANNALS_MAX(bytes_max, (size_t)1), PAGE_BYTES_MAX);
+	uint32_t page_bytes =
+		(uint32_t)ANNALS_MIN(ANNALS_MAX(bytes_max, (size_t)1), PAGE_BYTES_MAX);
 	for (size_t i = 0; i < tail->partition_count; i++) {
 		struct tail_partition *part = &tail->partitions[tail->current];
 		int status = fill(tail, part, page_bytes);
 		if (status == NEXT_AGAIN || status < 0) {
 			return status;
 		}
+		tail->last = tail->current;
 		tail->current = (tail->current + 1) % tail->partition_count;
 		if (status == 1) {
 			ret->partition = part->partition;
@@ -436,11 +450,21 @@ static int next_page(struct op_tail *tail, size_t bytes_max, struct tail_item *r
 	return 0;
 }
 
+void op_tail_take(struct op_tail *tail, struct buf *ret_batches)
+{
+	struct tail_partition *part = &tail->partitions[tail->last];
+	assert(!tail->merged && part->page_used == part->page.size);
+	*ret_batches = part->page;
+	part->page = BUF_INIT;
+	part->page_used = 0;
+}
+
 static int take_batch(struct op_tail *tail, struct tail_partition *part, struct tail_item *ret)
 {
 	struct batch batch;
 	int status = batch_view(
-		bytes_of(part->page.data + part->page_used, part->page.size - part->page_used), &batch);
+		bytes_of(part->page.data + part->page_used, part->page.size - part->page_used),
+		&batch);
 	if (status != 0) {
 		return ANNALS_E_CORRUPT_DATA;
 	}
@@ -460,7 +484,8 @@ static int take_batch(struct op_tail *tail, struct tail_partition *part, struct 
 static int next_merged(struct op_tail *tail, struct tail_item *ret)
 {
 	uint32_t page_bytes = (uint32_t)ANNALS_MIN(MERGED_PAGE_BYTES_MAX,
-		ANNALS_MAX(MERGED_PAGE_BYTES_MIN, MERGED_BYTES / ANNALS_MAX(tail->partition_count, (size_t)1)));
+		ANNALS_MAX(MERGED_PAGE_BYTES_MIN,
+			MERGED_BYTES / ANNALS_MAX(tail->partition_count, (size_t)1)));
 	for (int round = 0; round < 2; round++) {
 		struct tail_partition *best = NULL;
 		uint64_t best_position = UINT64_MAX;
