@@ -9,7 +9,7 @@
 static int encode_runs(struct buf *reply, const struct op_append *append)
 {
 	const struct append_request *stored = &append->request;
-	struct wire_append_run few[RUNS_ON_STACK];
+	struct wire_append_run few[RUNS_ON_STACK] = {0};
 	struct wire_append_run *runs = few;
 	int status;
 	if (stored->part_count > RUNS_ON_STACK) {

@@ -167,10 +167,10 @@ void output_move(struct output *to, struct output *from)
 
 int output_pieces(const struct output *output, struct iovec *pieces, int max)
 {
-	const struct list_node *node;
+	struct list_node *node;
 	int count = 0;
 	LIST_FOR_EACH(node, &output->chunks) {
-		const struct chunk *chunk = LIST_ENTRY(node, struct chunk, node);
+		struct chunk *chunk = LIST_ENTRY(node, struct chunk, node);
 		if (count == max) {
 			break;
 		}
