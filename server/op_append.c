@@ -27,7 +27,8 @@ static int grow_parts(struct op_append *append)
 	size_t capacity = append->part_capacity * 4;
 	struct append_part *parts;
 	if (request->part_count >= PARTS_MAX) {
-		return op_fail(&append->op, ANNALS_E_LIMIT, "an append holds at most %u batches", PARTS_MAX);
+		return op_fail(&append->op, ANNALS_E_LIMIT, "an append holds at most %u batches",
+			PARTS_MAX);
 	}
 	parts = realloc(request->parts == &request->one_part ? NULL : request->parts,
 		capacity * sizeof(*parts));
@@ -61,9 +62,8 @@ int op_append_add_part(struct op_append *append, uint32_t partition, enum batch_
 	/* Only the place in the buffer until start: the buffer may still move. */
 	part->body = bytes_of(NULL, body_bytes);
 	part->summary.count = count;
-	part->body_crc = crc != NULL
-		? *crc
-		: crc32c(0, append->body.data + append->body_used, body_bytes);
+	part->body_crc =
+		crc != NULL ? *crc : crc32c(0, append->body.data + append->body_used, body_bytes);
 	append->body_used += body_bytes;
 	return 0;
 }
@@ -74,7 +74,8 @@ static int check_part(struct op_append *append, struct append_part *part)
 	const struct options *options = op->loop->options;
 	const struct topic_config *config = &op->topic->config;
 	struct batch_limits limits = {
-		.body_bytes_max = (uint32_t)ANNALS_MIN(options->request_bytes_max, BATCH_BODY_BYTES_MAX),
+		.body_bytes_max =
+			(uint32_t)ANNALS_MIN(options->request_bytes_max, BATCH_BODY_BYTES_MAX),
 		.event_bytes_max = (uint32_t)options->event_bytes_max,
 		.events_max = EVENTS_MAX,
 		.partitions = config->streams ? config->partitions : 0,
@@ -90,17 +91,19 @@ static int check_part(struct op_append *append, struct append_part *part)
 		limits.event_bytes_max = config->event_bytes_max;
 	}
 	if (part->partition >= config->partitions) {
-		return op_fail(op, ANNALS_E_UNKNOWN_PARTITION, "topic '%s' has no partition %u, it has %u",
-			op->topic->name, part->partition, config->partitions);
+		return op_fail(op, ANNALS_E_UNKNOWN_PARTITION,
+			"topic '%s' has no partition %u, it has %u", op->topic->name,
+			part->partition, config->partitions);
 	}
 	if (part->codec >= BATCH_CODECS) {
-		return op_fail(op, ANNALS_E_INVALID, "codec %u is not known", (unsigned)part->codec);
+		return op_fail(
+			op, ANNALS_E_INVALID, "codec %u is not known", (unsigned)part->codec);
 	}
 	found = crc32c(0, part->body.data, part->body.size);
 	if (found != part->body_crc) {
 		return op_fail(op, ANNALS_E_CORRUPT_BATCH,
-			"the batch for partition %u has the checksum %08x but announces %08x", part->partition, found,
-			part->body_crc);
+			"the batch for partition %u has the checksum %08x but announces %08x",
+			part->partition, found, part->body_crc);
 	}
 	status = batch_check_body(
 		part->body, part->codec, &limits, &op->loop->scratch, &part->summary, &op->error);
@@ -112,8 +115,8 @@ static int check_part(struct op_append *append, struct append_part *part)
 	}
 	if (status == 0 && announced != 0 && announced != part->summary.count) {
 		return op_fail(op, ANNALS_E_CORRUPT_BATCH,
-			"the batch for partition %u holds %u events but announces %u", part->partition,
-			part->summary.count, announced);
+			"the batch for partition %u holds %u events but announces %u",
+			part->partition, part->summary.count, announced);
 	}
 	return status;
 }
@@ -128,11 +131,13 @@ static int check_all(struct op_append *append)
 	if (append->body.size > op->loop->options->request_bytes_max) {
 		op->detail.limit_name = "request-bytes-max";
 		op->detail.limit = op->loop->options->request_bytes_max;
-		return op_fail(op, ANNALS_E_TOO_LARGE, "the append has %zu bytes, more than request-bytes-max allows (%llu)",
+		return op_fail(op, ANNALS_E_TOO_LARGE,
+			"the append has %zu bytes, more than request-bytes-max allows (%llu)",
 			append->body.size, (unsigned long long)op->detail.limit);
 	}
 	if (append->durability > DURABILITY_OS) {
-		return op_fail(op, ANNALS_E_INVALID, "durability %u is not known", (unsigned)append->durability);
+		return op_fail(op, ANNALS_E_INVALID, "durability %u is not known",
+			(unsigned)append->durability);
 	}
 	for (size_t i = 0; i < append->request.part_count; i++) {
 		struct append_part *part = &append->request.parts[i];
@@ -197,13 +202,14 @@ static void append_clear(struct op *op)
 	buf_release(&append->body);
 }
 
-uint32_t op_append_partition(struct loop *loop, const struct topic *topic, const struct record *record)
+uint32_t op_append_partition(
+	struct loop *loop, const struct topic *topic, const struct record *record)
 {
 	if (record->has_key) {
 		return record_partition(record->key, topic->config.partitions);
 	}
 	return (uint32_t)((loop_now_ns(loop) / (100u * 1000 * 1000) + loop->index) %
-		topic->config.partitions);
+			  topic->config.partitions);
 }
 
 const struct op_class op_class_append = {

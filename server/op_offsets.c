@@ -17,7 +17,8 @@ static int grow_entries(struct op_offset_commit *commit)
 	size_t capacity = commit->entry_capacity == 0 ? 8 : commit->entry_capacity * 2;
 	struct offset_entry *entries;
 	if (commit->request.entry_count >= ENTRIES_MAX) {
-		return op_fail(&commit->op, ANNALS_E_LIMIT, "a commit holds at most %u offsets", ENTRIES_MAX);
+		return op_fail(&commit->op, ANNALS_E_LIMIT, "a commit holds at most %u offsets",
+			ENTRIES_MAX);
 	}
 	entries = realloc(commit->request.entries, capacity * sizeof(*entries));
 	if (entries == NULL) {
@@ -33,7 +34,8 @@ static int check_metadata(struct op *op, struct bytes metadata)
 	if (metadata.size > METADATA_BYTES_MAX) {
 		op->detail.limit_name = "offset metadata";
 		op->detail.limit = METADATA_BYTES_MAX;
-		return op_fail(op, ANNALS_E_TOO_LARGE, "the metadata of an offset has %zu bytes, at most %u are allowed",
+		return op_fail(op, ANNALS_E_TOO_LARGE,
+			"the metadata of an offset has %zu bytes, at most %u are allowed",
 			metadata.size, METADATA_BYTES_MAX);
 	}
 	if (!utf8_is_valid(metadata)) {
@@ -69,8 +71,9 @@ int op_offset_commit_add(struct op_offset_commit *commit, struct bytes topic, ui
 	op->detail.has_partition = true;
 	op->detail.partition = partition;
 	if (partition >= partitions) {
-		return op_fail(op, ANNALS_E_UNKNOWN_PARTITION, "topic '%s' has no partition %u, it has %u",
-			op->detail.topic, partition, partitions);
+		return op_fail(op, ANNALS_E_UNKNOWN_PARTITION,
+			"topic '%s' has no partition %u, it has %u", op->detail.topic, partition,
+			partitions);
 	}
 	entry->partition = partition;
 	entry->offset = offset;
@@ -159,8 +162,8 @@ static int fetch_entry(void *arg, const struct offset_entry *entry)
 		topic_unref(fetch->topic);
 		fetch->topic = store_topic_find_id(fetch->loop->store, entry->topic_id);
 	}
-	if (fetch->topic == NULL ||
-		store_partition_info(fetch->loop->store, entry->topic_id, entry->partition, &info) != 0) {
+	if (fetch->topic == NULL || store_partition_info(fetch->loop->store, entry->topic_id,
+					    entry->partition, &info) != 0) {
 		return 0; /* deleted meanwhile */
 	}
 	offset = (struct op_offset){

@@ -137,7 +137,8 @@ static int page_done(struct op_read *read)
 		op->detail.has_partition = op->detail.has_offset = true;
 		op->detail.partition = read->partition;
 		op->detail.offset = read->offset;
-		op->detail.has_range = status == ANNALS_E_OFFSET_GONE || status == ANNALS_E_OFFSET_BEYOND_END;
+		op->detail.has_range =
+			status == ANNALS_E_OFFSET_GONE || status == ANNALS_E_OFFSET_BEYOND_END;
 		op->detail.first_offset = read->request.first_offset;
 		op->detail.end_offset = read->request.end_offset;
 	}
@@ -146,8 +147,9 @@ static int page_done(struct op_read *read)
 
 static bool may_wait(const struct op_read *read)
 {
-	return read->request.base.status == 0 && read->request.batches.size == 0 && !read->timed_out &&
-		!read->op.loop->draining && read->deadline_ns > loop_now_ns(read->op.loop);
+	return read->request.base.status == 0 && read->request.batches.size == 0 &&
+	       !read->timed_out && !read->op.loop->draining &&
+	       read->deadline_ns > loop_now_ns(read->op.loop);
 }
 
 /* Reads, and waits when there is nothing. OP_PENDING, or OP_DONE with *ret_status. */
@@ -160,7 +162,8 @@ static int run(struct op_read *read, bool have_page, int *ret_status)
 			buf_reset(&read->request.batches);
 			op_prepare(op, &read->request.base, STORE_READ);
 			read->request.batch_count = 0;
-			if (store_read(op->loop->store, &read->request.base, STORE_READ_NO_BLOCK) == 1) {
+			if (store_read(op->loop->store, &read->request.base, STORE_READ_NO_BLOCK) ==
+				1) {
 				op->outstanding++;
 				return OP_PENDING;
 			}
@@ -203,8 +206,10 @@ int op_read_start(struct op_read *read, struct bytes topic, uint32_t topic_id)
 	if (read->partition >= op->topic->config.partitions) {
 		op->detail.has_partition = true;
 		op->detail.partition = read->partition;
-		return op_done_at_once(op, op_fail(op, ANNALS_E_UNKNOWN_PARTITION, "topic '%s' has no partition %u, it has %u",
-						   op->topic->name, read->partition, op->topic->config.partitions));
+		return op_done_at_once(
+			op, op_fail(op, ANNALS_E_UNKNOWN_PARTITION,
+				    "topic '%s' has no partition %u, it has %u", op->topic->name,
+				    read->partition, op->topic->config.partitions));
 	}
 	if (read->bytes_max != 0 && read->bytes_max < bytes_max) {
 		bytes_max = read->bytes_max;

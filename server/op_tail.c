@@ -28,6 +28,11 @@ struct op_tail *op_tail_new(struct loop *loop)
 	return tail;
 }
 
+static uint64_t topic_position(const struct op_tail *tail)
+{
+	return store_topic_position(tail->op.loop->store, tail->op.topic->id);
+}
+
 /* ---- Start ---- */
 
 static int set_partitions(
@@ -244,9 +249,8 @@ int op_tail_start(struct op_tail *tail, struct bytes topic, uint32_t topic_id,
 		status = check_distinct(tail);
 	}
 	if (status == 0) {
-		tail->position = tail->start == TAIL_POSITION
-					 ? tail->start_value
-					 : store_last_position(op->loop->store);
+		tail->position =
+			tail->start == TAIL_POSITION ? tail->start_value : topic_position(tail);
 		tail->bound = 0;
 		status = place_all(tail);
 	}
@@ -326,7 +330,7 @@ static int wait_for_more(struct op_tail *tail)
 		tail->watch.offset = tail->partitions[0].read_offset;
 	} else {
 		tail->watch.partition = WATCH_ALL_PARTITIONS;
-		tail->watch.offset = store_last_position(op->loop->store) + 1;
+		tail->watch.offset = topic_position(tail) + 1;
 	}
 	status = store_watch(op->loop->store, &tail->watch);
 	if (status < 0) {
@@ -515,10 +519,10 @@ static int next_merged(struct op_tail *tail, struct tail_item *ret)
 			return take_batch(tail, best, ret);
 		}
 		tail->position = ANNALS_MAX(tail->position, tail->bound);
-		if (store_last_position(tail->op.loop->store) == tail->bound) {
+		if (topic_position(tail) == tail->bound) {
 			return 0;
 		}
-		tail->bound = store_last_position(tail->op.loop->store);
+		tail->bound = topic_position(tail);
 	}
 	return 0;
 }

@@ -16,20 +16,24 @@ static int check_config(struct op *op, const struct topic_config *config)
 	if (config->partitions > options->partitions_max) {
 		op->detail.limit_name = "partitions-max";
 		op->detail.limit = options->partitions_max;
-		return op_fail(op, ANNALS_E_LIMIT, "%u partitions are more than partitions-max allows (%llu)",
+		return op_fail(op, ANNALS_E_LIMIT,
+			"%u partitions are more than partitions-max allows (%llu)",
 			config->partitions, (unsigned long long)options->partitions_max);
 	}
 	if (config->event_bytes_max > options->event_bytes_max) {
 		op->detail.limit_name = "event-bytes-max";
 		op->detail.limit = options->event_bytes_max;
-		return op_fail(op, ANNALS_E_INVALID, "event_bytes_max %u is above the server's event-bytes-max (%llu)",
+		return op_fail(op, ANNALS_E_INVALID,
+			"event_bytes_max %u is above the server's event-bytes-max (%llu)",
 			config->event_bytes_max, (unsigned long long)options->event_bytes_max);
 	}
 	if (config->durability > DURABILITY_OS) {
-		return op_fail(op, ANNALS_E_INVALID, "durability %u is not known", (unsigned)config->durability);
+		return op_fail(op, ANNALS_E_INVALID, "durability %u is not known",
+			(unsigned)config->durability);
 	}
 	if (config->streams) {
-		return op_fail(op, ANNALS_E_UNSUPPORTED_OPERATION, "streams are not available in this version");
+		return op_fail(op, ANNALS_E_UNSUPPORTED_OPERATION,
+			"streams are not available in this version");
 	}
 	return 0;
 }

@@ -112,7 +112,8 @@ static void set_status(struct op *op, int status)
 	if (status != 0) {
 		op->error.code = status;
 		if (op->error.text[0] == 0) {
-			(void)snprintf(op->error.text, sizeof(op->error.text), "%s", annals_status_text(status));
+			(void)snprintf(op->error.text, sizeof(op->error.text), "%s",
+				annals_status_text(status));
 		}
 		if (op->detail.retry_after_ms == 0) {
 			op->detail.retry_after_ms = op_retry_after_ms(status);
@@ -198,8 +199,8 @@ uint64_t op_retry_after_ms(int status)
 	}
 }
 
-struct topic *op_topic_find(
-	struct loop *loop, struct bytes name, uint32_t topic_id, struct error *err, struct op_detail *detail)
+struct topic *op_topic_find(struct loop *loop, struct bytes name, uint32_t topic_id,
+	struct error *err, struct op_detail *detail)
 {
 	struct topic *topic;
 	if (detail != NULL) {
@@ -219,11 +220,13 @@ struct topic *op_topic_find(
 	}
 	topic = store_topic_find(loop->store, name);
 	if (topic == NULL) {
-		error_fail(err, ANNALS_E_UNKNOWN_TOPIC, "no topic '%.*s'", (int)name.size, (const char *)name.data);
+		error_fail(err, ANNALS_E_UNKNOWN_TOPIC, "no topic '%.*s'", (int)name.size,
+			(const char *)name.data);
 	} else if (topic_id != 0 && topic->id != topic_id) {
 		error_fail(err, ANNALS_E_TOPIC_RECREATED,
-			"the topic '%s' with the id %u was deleted; the topic of this name now has the id %u", topic->name,
-			topic_id, topic->id);
+			"the topic '%s' with the id %u was deleted; the topic of this name now has "
+			"the id %u",
+			topic->name, topic_id, topic->id);
 		topic_unref(topic);
 		topic = NULL;
 	}

@@ -65,7 +65,8 @@ struct protocol_ops {
 	/* Last call: release what the state holds. Every request was abandoned before. May be NULL.
 	 */
 	void (*close)(struct conn *conn);
-	/* Writes what a connection over connections-max is told before it is closed; returns the size, at most `room`. May be NULL. */
+	/* Writes what a connection over connections-max is told before it is closed; returns the
+	 * size, at most `room`. May be NULL. */
 	size_t (*refusal)(uint8_t *out, size_t room);
 };
 

@@ -24,8 +24,8 @@ struct request *request_begin(struct conn *conn)
 struct request *request_first(const struct conn *conn)
 {
 	return list_is_empty(&conn->requests)
-		? NULL
-		: LIST_ENTRY(conn->requests.next, struct request, node);
+		       ? NULL
+		       : LIST_ENTRY(conn->requests.next, struct request, node);
 }
 
 static bool leaves_at_once(const struct request *request)

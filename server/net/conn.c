@@ -46,11 +46,13 @@ const char *conn_peer_text(const struct conn *conn)
 	char *text = texts[next++ % 4];
 	char host[INET6_ADDRSTRLEN] = "?";
 	if (conn->peer.ss_family == AF_INET6) {
-		const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)&conn->peer;
+		const struct sockaddr_in6 *in6 =
+			(const struct sockaddr_in6 *)(const void *)&conn->peer;
 		(void)inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host));
 		(void)snprintf(text, sizeof(texts[0]), "[%s]:%u", host, ntohs(in6->sin6_port));
 	} else {
-		const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)&conn->peer;
+		const struct sockaddr_in *in =
+			(const struct sockaddr_in *)(const void *)&conn->peer;
 		(void)inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
 		(void)snprintf(text, sizeof(texts[0]), "%s:%u", host, ntohs(in->sin_port));
 	}
@@ -105,8 +107,8 @@ static bool accepts_input(const struct conn *conn)
 {
 	const struct options *options = conn->loop->options;
 	return !conn->input_paused && !conn->finishing && !conn->closing &&
-		conn->request_count < options->requests_in_flight_max &&
-		conn_output_bytes(conn) < options->output_bytes_max;
+	       conn->request_count < options->requests_in_flight_max &&
+	       conn_output_bytes(conn) < options->output_bytes_max;
 }
 
 /* When the present state ends by itself; UINT64_MAX: never. */
@@ -169,7 +171,7 @@ static void on_timer(struct loop_timer *timer)
 	} else if (conn->shut) {
 		conn_close(conn, CONN_CLOSE_DONE);
 	} else if (conn->output.size_bytes > 0 &&
-		now >= conn->output_moved_ns + conn->loop->options->idle_timeout_us * 1000) {
+		   now >= conn->output_moved_ns + conn->loop->options->idle_timeout_us * 1000) {
 		conn_close(conn, CONN_CLOSE_SLOW_READER);
 	} else if (conn->phase == CONN_IDLE) {
 		conn_close(conn, CONN_CLOSE_IDLE);
@@ -259,7 +261,8 @@ static void offer_buffered(struct conn *conn)
 	}
 }
 
-/* Room behind the buffered input; the memory follows what has arrived, so that a length alone costs nothing. */
+/* Room behind the buffered input; the memory follows what has arrived, so that a length alone costs
+ * nothing. */
 static int make_room(struct conn *conn)
 {
 	size_t have = conn->input.size - conn->input_start;
@@ -286,7 +289,8 @@ static ssize_t receive(struct conn *conn, void *out, size_t room)
 		counter_add(&conn->loop->counters.bytes_in, (uint64_t)n);
 		conn->phase_bytes += (uint64_t)n;
 		conn->active_ns = loop_now_ns(conn->loop);
-		if ((size_t)n < room && conn->transport->short_recv_means_empty && !conn->peer_ended) {
+		if ((size_t)n < room && conn->transport->short_recv_means_empty &&
+			!conn->peer_ended) {
 			conn->readable = false;
 		}
 	} else if (n == 0) {
@@ -342,8 +346,8 @@ static ssize_t read_more(struct conn *conn)
 		conn_close(conn, CONN_CLOSE_NO_MEMORY);
 		return TRANSPORT_FAILED;
 	}
-	n = receive(conn, conn->input.data + conn->input.size,
-		conn->input.capacity - conn->input.size);
+	n = receive(
+		conn, conn->input.data + conn->input.size, conn->input.capacity - conn->input.size);
 	if (n > 0) {
 		conn->input.size += (size_t)n;
 		offer_buffered(conn);
@@ -464,7 +468,7 @@ static void send_output(struct conn *conn)
 static void tell_writable(struct conn *conn)
 {
 	bool low = conn->wants_low_mark &&
-		conn->output.size_bytes < conn->loop->options->output_bytes_max / 2;
+		   conn->output.size_bytes < conn->loop->options->output_bytes_max / 2;
 	if ((low || conn->first_changed) && !conn->closing) {
 		conn->wants_low_mark = conn->wants_low_mark && !low;
 		conn->first_changed = false;
@@ -492,7 +496,8 @@ static void on_event(evutil_socket_t fd ANNALS_UNUSED, short what, void *arg)
 	if (conn->closing) {
 		return;
 	}
-	if ((conn->recv_wants_write && (what & EV_WRITE) != 0) || (what & (EV_READ | EV_CLOSED)) != 0) {
+	if ((conn->recv_wants_write && (what & EV_WRITE) != 0) ||
+		(what & (EV_READ | EV_CLOSED)) != 0) {
 		conn->readable = true;
 		conn->recv_wants_write = false;
 		read_input(conn);
@@ -552,13 +557,14 @@ static void destroy(struct conn *conn)
 	counter_sub(&loop->counters.connections_open[conn->counter], 1);
 	loop->conn_count--;
 	atomic_fetch_sub_explicit(&loop->server->connections, 1, memory_order_relaxed);
-	log_debug("connection closed", "connection", log_u64(conn->id), "peer", conn_peer_text(conn),
-		"reason", conn_close_reason_name(conn->close_reason));
+	log_debug("connection closed", "connection", log_u64(conn->id), "peer",
+		conn_peer_text(conn), "reason", conn_close_reason_name(conn->close_reason));
 	conn_free(conn);
 }
 
 int conn_open(struct loop *loop, int fd, const struct sockaddr_storage *peer,
-	const struct protocol_ops *protocol, const struct transport_ops *transport, void *transport_state)
+	const struct protocol_ops *protocol, const struct transport_ops *transport,
+	void *transport_state)
 {
 	struct conn *conn = calloc(1, CONN_BYTES + protocol->state_size);
 	int status = ANNALS_E_NO_MEMORY;
@@ -599,8 +605,8 @@ int conn_open(struct loop *loop, int fd, const struct sockaddr_storage *peer,
 	counter_add(&loop->counters.connections_open[conn->counter], 1);
 	atomic_fetch_add_explicit(&loop->server->connections, 1, memory_order_relaxed);
 	arm(conn, deadline_of(conn));
-	log_debug("connection opened", "connection", log_u64(conn->id), "protocol", protocol->name, "peer",
-		conn_peer_text(conn));
+	log_debug("connection opened", "connection", log_u64(conn->id), "protocol", protocol->name,
+		"peer", conn_peer_text(conn));
 	return 0;
 }
 
@@ -666,7 +672,7 @@ void conn_end_turn(struct loop *loop)
 void conn_drain_all(struct loop *loop)
 {
 	struct list_node *node;
-	LIST_FOR_EACH(node, &loop->conns) {
+	LIST_FOR_EACH (node, &loop->conns) {
 		struct conn *conn = LIST_ENTRY(node, struct conn, node);
 		conn->draining = true;
 		if (conn->protocol->drain != NULL) {
@@ -679,7 +685,7 @@ void conn_drain_all(struct loop *loop)
 void conn_close_all(struct loop *loop, enum conn_close_reason reason)
 {
 	struct list_node *node;
-	LIST_FOR_EACH(node, &loop->conns) {
+	LIST_FOR_EACH (node, &loop->conns) {
 		conn_close(LIST_ENTRY(node, struct conn, node), reason);
 	}
 }

@@ -43,13 +43,13 @@ static int socket_port(int fd, uint16_t *ret_port)
 		return -1;
 	}
 	*ret_port = ntohs(address.ss_family == AF_INET6
-			? ((struct sockaddr_in6 *)(void *)&address)->sin6_port
-			: ((struct sockaddr_in *)(void *)&address)->sin_port);
+				  ? ((struct sockaddr_in6 *)(void *)&address)->sin6_port
+				  : ((struct sockaddr_in *)(void *)&address)->sin_port);
 	return 0;
 }
 
-int listener_bind(const char *address, uint16_t port_override, bool shared, int *ret_fd, uint16_t *ret_port,
-	struct error *err)
+int listener_bind(const char *address, uint16_t port_override, bool shared, int *ret_fd,
+	uint16_t *ret_port, struct error *err)
 {
 	struct addrinfo hints = {
 		.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
@@ -61,15 +61,18 @@ int listener_bind(const char *address, uint16_t port_override, bool shared, int 
 	int fd;
 
 	if (parse_host_port(bytes_text(address), host, &port) != 0) {
-		return error_fail(err, ANNALS_E_INVALID, "'%s' is not an address: write host:port", address);
+		return error_fail(
+			err, ANNALS_E_INVALID, "'%s' is not an address: write host:port", address);
 	}
 	port = port_override != 0 ? port_override : port;
 	(void)snprintf(service, sizeof(service), "%u", port);
 	failed = getaddrinfo(host[0] != 0 ? host : NULL, service, &hints, &info);
 	if (failed != 0) {
-		return error_fail(err, ANNALS_E_IO, "cannot resolve '%s': %s", host, gai_strerror(failed));
+		return error_fail(
+			err, ANNALS_E_IO, "cannot resolve '%s': %s", host, gai_strerror(failed));
 	}
-	/* Without SO_REUSEPORT first: another server on this port must be an error, not a partner. */
+	/* Without SO_REUSEPORT first: another server on this port must be an error, not a partner.
+	 */
 	fd = port_override == 0 ? open_socket(info, false) : -1;
 	if (shared && (fd >= 0 || port_override != 0)) {
 		if (fd >= 0) {
@@ -83,14 +86,17 @@ int listener_bind(const char *address, uint16_t port_override, bool shared, int 
 	freeaddrinfo(info);
 	if (fd < 0 && failed == EADDRINUSE) {
 		return error_fail(err, ANNALS_E_IO,
-			"cannot listen on '%s': the port is in use; stop the other program or choose another port", address);
+			"cannot listen on '%s': the port is in use; stop the other program or "
+			"choose another port",
+			address);
 	}
 	if (fd < 0) {
 		return error_errno(err, ANNALS_E_IO, failed, "cannot listen on '%s'", address);
 	}
 	if (socket_port(fd, ret_port) != 0) {
 		close(fd);
-		return error_errno(err, ANNALS_E_IO, errno, "cannot ask for the port of '%s'", address);
+		return error_errno(
+			err, ANNALS_E_IO, errno, "cannot ask for the port of '%s'", address);
 	}
 	*ret_fd = fd;
 	return 0;
@@ -123,8 +129,9 @@ static void pause_accepting(struct listener *listener)
 {
 	int failed = errno;
 	counter_add(&listener->loop->counters.connections_refused, 1);
-	log_warning("cannot accept a connection, trying again shortly", "protocol", listener->protocol->name,
-		"error", strerror(failed), "hint", "raise the limit of open files (ulimit -n)");
+	log_warning("cannot accept a connection, trying again shortly", "protocol",
+		listener->protocol->name, "error", strerror(failed), "hint",
+		"raise the limit of open files (ulimit -n)");
 	listener->paused = true;
 	(void)event_del(listener->event);
 	loop_timer_set(listener->loop, &listener->retry, RETRY_NS);
@@ -162,10 +169,12 @@ static void on_accept(evutil_socket_t fd, short what ANNALS_UNUSED, void *arg)
 		socklen_t size = sizeof(peer);
 		int accepted_fd;
 		memset(&peer, 0, sizeof(peer));
-		accepted_fd = accept4(fd, (struct sockaddr *)&peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		accepted_fd =
+			accept4(fd, (struct sockaddr *)&peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (accepted_fd >= 0) {
 			accepted(listener, accepted_fd, &peer);
-		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
+			   errno == ENOMEM) {
 			pause_accepting(listener);
 			return;
 		} else if (errno != EINTR && errno != ECONNABORTED) {
@@ -184,7 +193,8 @@ int listener_open(struct loop *loop, int fd, const struct protocol_ops *protocol
 	listener->fd = fd;
 	listener->protocol = protocol;
 	loop_timer_init(&listener->retry, on_retry);
-	listener->event = event_new(loop->base, fd, (short)(EV_READ | EV_PERSIST), on_accept, listener);
+	listener->event =
+		event_new(loop->base, fd, (short)(EV_READ | EV_PERSIST), on_accept, listener);
 	if (listener->event == NULL || event_add(listener->event, NULL) != 0) {
 		if (listener->event != NULL) {
 			event_free(listener->event);

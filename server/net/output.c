@@ -169,7 +169,7 @@ int output_pieces(const struct output *output, struct iovec *pieces, int max)
 {
 	struct list_node *node;
 	int count = 0;
-	LIST_FOR_EACH(node, &output->chunks) {
+	LIST_FOR_EACH (node, &output->chunks) {
 		struct chunk *chunk = LIST_ENTRY(node, struct chunk, node);
 		if (count == max) {
 			break;

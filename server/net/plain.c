@@ -25,18 +25,20 @@ static ssize_t plain_recv_flags(int fd, void *out, size_t size, int flags, unsig
 	return result_of(n, TRANSPORT_WANT_READ, ret_wants);
 }
 
-static ssize_t plain_peek(void *state ANNALS_UNUSED, int fd, void *out, size_t size, unsigned *ret_wants)
+static ssize_t plain_peek(
+	void *state ANNALS_UNUSED, int fd, void *out, size_t size, unsigned *ret_wants)
 {
 	return plain_recv_flags(fd, out, size, MSG_PEEK, ret_wants);
 }
 
-static ssize_t plain_recv(void *state ANNALS_UNUSED, int fd, void *out, size_t size, unsigned *ret_wants)
+static ssize_t plain_recv(
+	void *state ANNALS_UNUSED, int fd, void *out, size_t size, unsigned *ret_wants)
 {
 	return plain_recv_flags(fd, out, size, 0, ret_wants);
 }
 
-static ssize_t plain_send(
-	void *state ANNALS_UNUSED, int fd, const struct iovec *pieces, int count, unsigned *ret_wants)
+static ssize_t plain_send(void *state ANNALS_UNUSED, int fd, const struct iovec *pieces, int count,
+	unsigned *ret_wants)
 {
 	ssize_t n;
 	/* sendmsg rather than writev for MSG_NOSIGNAL. */

@@ -17,7 +17,8 @@ static int tls_fail(struct error *err, const char *what, const char *file)
 	return error_fail(err, ANNALS_E_INVALID, "cannot use the %s '%s': %s", what, file, text);
 }
 
-int tls_context_new(const char *cert_file, const char *key_file, void **ret_context, struct error *err)
+int tls_context_new(
+	const char *cert_file, const char *key_file, void **ret_context, struct error *err)
 {
 	SSL_CTX *context = SSL_CTX_new(TLS_server_method());
 	int status = 0;
@@ -27,12 +28,13 @@ int tls_context_new(const char *cert_file, const char *key_file, void **ret_cont
 	SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
 	SSL_CTX_set_options(context,
 		SSL_OP_NO_RENEGOTIATION | SSL_OP_IGNORE_UNEXPECTED_EOF | SSL_OP_NO_COMPRESSION);
-	SSL_CTX_set_mode(context,
-		SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+	SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE |
+					  SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+					  SSL_MODE_RELEASE_BUFFERS);
 	if (SSL_CTX_use_certificate_chain_file(context, cert_file) != 1) {
 		status = tls_fail(err, "certificate", cert_file);
 	} else if (SSL_CTX_use_PrivateKey_file(context, key_file, SSL_FILETYPE_PEM) != 1 ||
-		SSL_CTX_check_private_key(context) != 1) {
+		   SSL_CTX_check_private_key(context) != 1) {
 		status = tls_fail(err, "private key", key_file);
 	}
 	if (status != 0) {
@@ -79,20 +81,22 @@ static ssize_t result_of(SSL *ssl, int n, unsigned *ret_wants)
 	}
 }
 
-static ssize_t tls_recv(void *state, int fd ANNALS_UNUSED, void *out, size_t size, unsigned *ret_wants)
+static ssize_t tls_recv(
+	void *state, int fd ANNALS_UNUSED, void *out, size_t size, unsigned *ret_wants)
 {
 	int n = SSL_read(state, out, size > INT_MAX ? INT_MAX : (int)size);
 	return n > 0 ? n : result_of(state, n, ret_wants);
 }
 
-static ssize_t tls_peek(void *state, int fd ANNALS_UNUSED, void *out, size_t size, unsigned *ret_wants)
+static ssize_t tls_peek(
+	void *state, int fd ANNALS_UNUSED, void *out, size_t size, unsigned *ret_wants)
 {
 	int n = SSL_peek(state, out, size > INT_MAX ? INT_MAX : (int)size);
 	return n > 0 ? n : result_of(state, n, ret_wants);
 }
 
-static ssize_t tls_send(
-	void *state, int fd ANNALS_UNUSED, const struct iovec *pieces, int count, unsigned *ret_wants)
+static ssize_t tls_send(void *state, int fd ANNALS_UNUSED, const struct iovec *pieces, int count,
+	unsigned *ret_wants)
 {
 	/* One record for what fits: a record per small piece would cost more than the copy. */
 	uint8_t record[RECORD_BYTES];

@@ -144,8 +144,11 @@ struct partition_info {
 int store_partition_info(struct store *store, uint32_t topic_id, uint32_t partition,
 	struct partition_info *ret) ANNALS_MUST_CHECK;
 
-/* Position of the last durable event, 0 if there is none: every event at or below it can be read. An atomic load. */
-uint64_t store_last_position(const struct store *store);
+/*
+ * Position of the topic's last durable event, 0 if there is none: every event of the topic at or
+ * below it can be read. Memory only, never blocks.
+ */
+uint64_t store_topic_position(struct store *store, uint32_t topic_id);
 
 /* Operations STORE_TOPIC_CREATE, _UPDATE, _DELETE. */
 struct topic_request {
