@@ -57,6 +57,7 @@ static int open_loops(struct server *server, unsigned count, struct error *err)
 static int listen_on(struct server *server, const char *address,
 	const struct protocol_ops *protocol, uint16_t *ret_port, struct error *err)
 {
+	char reachable[300];
 	uint16_t port = 0;
 	if (strcmp(address, "off") == 0 || address[0] == 0) {
 		return 0;
@@ -74,8 +75,11 @@ static int listen_on(struct server *server, const char *address,
 		}
 	}
 	*ret_port = port;
-	log_info("listening", "protocol", protocol->name, "address", address, "port", log_u64(port),
-		"tls", server->tls != NULL ? "on" : "off");
+	/* The address as a client can use it: with the port that was picked. */
+	(void)snprintf(reachable, sizeof(reachable), "%.*s:%u",
+		(int)(strrchr(address, ':') - address), address, (unsigned)port);
+	log_info("listening", "protocol", protocol->name, "address", reachable, "port",
+		log_u64(port), "tls", server->tls != NULL ? "on" : "off");
 	return 0;
 }
 
