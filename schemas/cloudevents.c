@@ -108,8 +108,12 @@ int cloudevent_begin(struct cloudevent *event, size_t header_bytes_max)
 	memset(&event->record, 0, sizeof(event->record));
 	event->seen = 0;
 	buf_reset(&event->scratch);
-	/* Nothing decoded is longer than what it was decoded from; the rest is base64's slack. */
-	return buf_reserve(&event->scratch, header_bytes_max + 16);
+	/* What was decoded must not move. Each text is written at most once unescaped, never longer
+	 * than it was, and a base64 text once more in three quarters of that. */
+	if (header_bytes_max > SIZE_MAX / 4) {
+		return ANNALS_E_NO_MEMORY;
+	}
+	return buf_reserve(&event->scratch, header_bytes_max * 2 + 16);
 }
 
 static int set_base64(struct cloudevent *event, struct bytes name, struct bytes text, bool url,

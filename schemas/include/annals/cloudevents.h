@@ -52,9 +52,9 @@ int cloudevent_scan(struct cloudevent *event, struct json_scanner *scanner,
 
 /*
  * Binary mode: begin, one call per ce- header, finish. header_bytes_max is at least the sum of the
- * values' sizes. Names are compared in lower case and come without "ce-"; values as on the wire: a
- * quoted-string is undone, then one round of percent-decoding, and the result must be UTF-8. Errors
- * as above.
+ * names' and values' sizes. Names are compared in lower case and come without "ce-"; values as on
+ * the wire: a quoted-string is undone, then one round of percent-decoding, and the result must be
+ * UTF-8. Errors as above.
  */
 int cloudevent_begin(struct cloudevent *event, size_t header_bytes_max) ANNALS_MUST_CHECK;
 int cloudevent_add_header(struct cloudevent *event, struct bytes name, struct bytes value,

@@ -1,0 +1,1 @@
+typedef int server_not_empty_until_it_has_files;
