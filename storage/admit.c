@@ -7,6 +7,7 @@
 
 #include <annals/clock.h>
 #include <annals/hash.h>
+#include <annals/parse.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -143,6 +144,27 @@ static void place_part(struct shard *shard, uint32_t topic_id, struct partition 
 	draft->events += stamp.count;
 }
 
+/* What would make a block that cannot be read again must not get into one. */
+static bool check_part(
+	struct store_request *base, const struct topic_state *state, const struct append_part *part)
+{
+	if (part->partition >= state->partition_count) {
+		refuse(base, ANNALS_E_UNKNOWN_PARTITION,
+			"topic '%s' has no partition %u, only 0 to %u", state->topic->name,
+			part->partition, state->partition_count - 1);
+		return false;
+	}
+	if (part->body.size == 0 || part->body.size > BATCH_BODY_BYTES_MAX ||
+		part->summary.count == 0 || part->summary.plain_bytes > BATCH_BODY_BYTES_MAX ||
+		(unsigned)part->codec >= BATCH_CODECS) {
+		refuse(base, ANNALS_E_INVALID,
+			"a batch of %u events in %zu bytes with codec %d was not checked",
+			part->summary.count, part->body.size, (int)part->codec);
+		return false;
+	}
+	return true;
+}
+
 static void admit_append(struct shard *shard, struct append_request *request)
 {
 	struct store_request *base = &request->base;
@@ -157,10 +179,7 @@ static void admit_append(struct shard *shard, struct append_request *request)
 	}
 	for (size_t i = 0; i < request->part_count; i++) {
 		const struct append_part *part = &request->parts[i];
-		if (part->partition >= state->partition_count) {
-			refuse(base, ANNALS_E_UNKNOWN_PARTITION,
-				"topic '%s' has no partition %u, only 0 to %u", state->topic->name,
-				part->partition, state->partition_count - 1);
+		if (!check_part(base, state, part)) {
 			return;
 		}
 		bytes += command_bytes(batch_stored_size(part->body.size, 0));
@@ -170,7 +189,13 @@ static void admit_append(struct shard *shard, struct append_request *request)
 		refuse(base, ANNALS_E_INVALID, "an append needs at least one batch");
 		return;
 	}
-	if (shard->disk_is_low) {
+	if (body_bytes > shard->options.block_bytes_max) {
+		refuse(base, ANNALS_E_TOO_LARGE, "an append has %llu bytes: the limit is %llu",
+			(unsigned long long)body_bytes,
+			(unsigned long long)shard->options.block_bytes_max);
+		return;
+	}
+	if (shard->disk_is_low || shard->tail_is_stuck) {
 		refuse(base, ANNALS_E_STORAGE_FULL,
 			"the disk is full: nothing was stored; free some space");
 		return;
@@ -227,6 +252,12 @@ static bool check_offset_entry(
 			(unsigned long long)end);
 		return false;
 	}
+	if (!utf8_is_valid(entry->metadata) ||
+		(entry->metadata.size > 0 &&
+			memchr(entry->metadata.data, 0, entry->metadata.size) != NULL)) {
+		refuse(base, ANNALS_E_INVALID, "offset metadata is not text in UTF-8");
+		return false;
+	}
 	if (entry->metadata.size > OFFSET_METADATA_MAX) {
 		refuse(base, ANNALS_E_TOO_LARGE, "offset metadata has %zu bytes: the limit is %u",
 			entry->metadata.size, OFFSET_METADATA_MAX);
@@ -245,6 +276,10 @@ static void admit_offsets(struct shard *shard, struct offset_request *request)
 	uint8_t *room;
 	size_t keep;
 
+	if (group_name_check(group, NULL) != 0) {
+		refuse(base, ANNALS_E_INVALID, "'%s' cannot be a group's name", request->group);
+		return;
+	}
 	for (size_t i = 0; i < request->entry_count; i++) {
 		if (!check_offset_entry(shard, base, &request->entries[i])) {
 			return;
@@ -349,6 +384,11 @@ static void admit_topic_create(struct shard *shard, struct topic_request *reques
 	struct topic_state *state = catalog_peek_name(&shard->catalog, bytes_text(request->name));
 	struct topic topic = {.id = shard->catalog.next_topic_id, .config = request->config};
 
+	if (topic_name_check(bytes_text(request->name), NULL) != 0) {
+		refuse(&request->base, ANNALS_E_INVALID, "'%s' cannot be a topic's name",
+			request->name);
+		return;
+	}
 	if (!check_config(shard, request)) {
 		return;
 	}
@@ -460,6 +500,11 @@ static void admit_group_delete(struct shard *shard, struct offset_request *reque
 	uint8_t *room;
 	int status;
 
+	if (group_name_check(group, NULL) != 0) {
+		refuse(&request->base, ANNALS_E_INVALID, "'%s' cannot be a group's name",
+			request->group);
+		return;
+	}
 	writer_commit(shard);
 	status = buf_add_zeros(&data, 6 + group.size);
 	if (status == 0) {

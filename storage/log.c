@@ -338,8 +338,14 @@ static int read_page(struct page *page, bool may_block)
 	if (status == 1) {
 		return 1;
 	}
+	if (page->state->deleted) {
+		request->batches.size = page->start;
+		request->batch_count = 0;
+		return error_fail(&request->base.error, ANNALS_E_UNKNOWN_TOPIC,
+			"topic '%s' was deleted", page->state->topic->name);
+	}
 	if (page->partition->first_offset > request->offset) {
-		buf_reset(&request->batches);
+		request->batches.size = page->start;
 		request->batch_count = 0;
 		return error_fail(&request->base.error, ANNALS_E_OFFSET_GONE,
 			"offset %llu of topic '%s' partition %u is gone: the first one kept is "

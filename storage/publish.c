@@ -59,6 +59,12 @@ static bool is_settled(struct partition *partition, const struct stamp *stamp)
 	return false;
 }
 
+static bool rows_are_settled(const struct publication *publication)
+{
+	return publication->recovering &&
+	       publication->block->number <= publication->shard->meta.settled_block;
+}
+
 static int on_append(void *arg, const struct batch *batch, size_t at, struct error *err)
 {
 	struct publication *publication = arg;
@@ -70,11 +76,13 @@ static int on_append(void *arg, const struct batch *batch, size_t at, struct err
 	if (stamp->base_position + stamp->count > publication->shard->next_position) {
 		publication->shard->next_position = stamp->base_position + stamp->count;
 	}
+	if (state == NULL && rows_are_settled(publication)) {
+		return 0; /* LMDB knows already that a later block deleted the topic */
+	}
 	if (state == NULL || stamp->partition >= state->partition_count) {
-		/* In recovery: LMDB knows already that the topic was deleted by a later block. */
-		return publication->recovering
-			       ? 0
-			       : error_fail(err, ANNALS_E_INTERNAL, "a batch for no partition");
+		return error_fail(err, ANNALS_E_CORRUPT_DATA,
+			"a batch belongs to topic id %u partition %u, which does not exist",
+			stamp->topic_id, stamp->partition);
 	}
 	partition = state->partitions[stamp->partition];
 	if (publication->recovering && is_settled(partition, stamp)) {
@@ -102,12 +110,6 @@ static int on_append(void *arg, const struct batch *batch, size_t at, struct err
 		state->last_position = partition->last_position;
 	}
 	return 0;
-}
-
-static bool rows_are_settled(const struct publication *publication)
-{
-	return publication->recovering &&
-	       publication->block->number <= publication->shard->meta.settled_block;
 }
 
 static int put_row(struct publication *publication, enum table table, struct bytes key,
@@ -182,6 +184,7 @@ static int on_topic_delete(void *arg, uint32_t topic_id, struct error *err)
 	deletion->topic_id = topic_id;
 	deletion->block = publication->block->number;
 	list_add_tail(&shard->deletes, &deletion->node);
+	state->deleted = true; /* before its entries go: readers must not take that for damage */
 	for (uint32_t i = 0; i < state->partition_count; i++) {
 		struct partition *partition = state->partitions[i];
 		tail_drop_entries(&shard->tail, &partition->tail, partition->tail.count);
@@ -297,10 +300,11 @@ int publish_block(struct shard *shard, uint64_t number, struct bytes block, bool
 		publication.block->pending++;
 	}
 	tail_add_block(&shard->tail, publication.block);
-	settler_wake(shard);
-	(void)pthread_mutex_unlock(&shard->tail.mutex);
+	/* Under the mutex: the settler's watermark must name every block whose rows it sees. */
 	shard->last_block = number;
 	shard->last_recorded_us = header.time_us;
+	settler_wake(shard);
+	(void)pthread_mutex_unlock(&shard->tail.mutex);
 	ANNALS_FAULT("publish.after");
 	if (publication.deleted != NULL) {
 		struct topic_state *state = topic_state_ref(publication.deleted);

@@ -108,6 +108,10 @@ static int load_lmdb(struct shard *shard, struct error *err)
 	}
 	status = table_get_meta(&shard->env, snapshot->txn, &shard->meta, err);
 	if (status == 0) {
+		if (shard->journal->ops->caps & JOURNAL_CAP_VOLATILE) {
+			/* Nothing of the old journal is left: what LMDB holds is all there is. */
+			shard->meta.settled_block = 0;
+		}
 		shard->next_position = shard->meta.next_position;
 		shard->last_recorded_us = shard->meta.last_recorded_us;
 		shard->catalog.next_topic_id = shard->meta.next_topic_id;

@@ -31,6 +31,7 @@ struct portion {
 	struct tail_entry *entries; /* copies, in the run's array */
 	uint32_t count;
 	struct partition_row row;
+	uint64_t skipped_bytes; /* trimmed before they were settled */
 };
 
 struct run {
@@ -46,13 +47,20 @@ struct run {
 	struct meta_row meta;
 };
 
+static bool wants_sweep(struct shard *shard)
+{
+	struct tail *tail = &shard->tail;
+
+	return tail->bytes + shard->overlay.bytes >= tail->bytes_max / 4 * 3 ||
+	       tail_journal_span(tail) >= tail->bytes_max * 2;
+}
+
 bool settler_has_work(struct shard *shard)
 {
 	struct tail *tail = &shard->tail;
 
-	return tail->ready_bytes >= SETTLE_START_BYTES || tail->bytes >= tail->bytes_max / 4 * 3 ||
-	       tail_journal_span(tail) >= tail->bytes_max * 2 || !list_is_empty(&shard->trims) ||
-	       !list_is_empty(&shard->deletes);
+	return tail->ready_bytes >= SETTLE_START_BYTES || wants_sweep(shard) ||
+	       !list_is_empty(&shard->trims) || !list_is_empty(&shard->deletes);
 }
 
 void settler_wake(struct shard *shard)
@@ -60,14 +68,6 @@ void settler_wake(struct shard *shard)
 	if (shard->settler_sleeps && settler_has_work(shard)) {
 		(void)pthread_cond_signal(&shard->settle);
 	}
-}
-
-static bool wants_sweep(struct shard *shard)
-{
-	struct tail *tail = &shard->tail;
-
-	return tail->bytes >= tail->bytes_max / 4 * 3 ||
-	       tail_journal_span(tail) >= tail->bytes_max * 2;
 }
 
 /* Copies as many of the partition's first entries as fit the commit. Under the mutex. */
@@ -292,6 +292,7 @@ static int settle_portion(
 		portion->entries[index].base_offset + portion->entries[index].count <=
 			first_offset) {
 		row->last_chunk_bytes = 0;
+		portion->skipped_bytes += portion->entries[index].bytes;
 		index++;
 	}
 	if (index < portion->count && row->last_chunk_bytes > 0 &&
@@ -448,6 +449,7 @@ static void release_settled(struct run *run)
 		if (!portion->state->deleted && own->count >= portion->count) {
 			own->settled_end = portion->row.settled_end;
 			tail_drop_entries(tail, own, portion->count);
+			portion->partition->stored_bytes -= portion->skipped_bytes;
 		}
 	}
 	if (run->with_rows) {
@@ -590,7 +592,7 @@ static void wait_until(struct shard *shard, uint64_t wait_ns, bool for_work)
 {
 	struct timespec until;
 
-	(void)clock_gettime(CLOCK_REALTIME, &until);
+	(void)clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += (time_t)(wait_ns / 1000000000u);
 	until.tv_nsec += (long)(wait_ns % 1000000000u);
 	if (until.tv_nsec >= 1000000000) {
@@ -640,11 +642,14 @@ void *settler_main(void *arg)
 		if (status == ANNALS_E_STORAGE_FULL || status == ANNALS_E_NO_MEMORY) {
 			/* The tail and the journal keep what is waiting; appends stop when they are
 			 * full. */
-			shard->disk_is_low |= status == ANNALS_E_STORAGE_FULL;
+			shard->settling_is_blocked = true;
 			wait_until(shard, BLOCKED_RETRY_NS, false);
 		} else if (status < 0) {
 			shard_fail(shard, err.text);
-		} else if (status == 0) {
+		} else {
+			shard->settling_is_blocked = false;
+		}
+		if (status == 0) {
 			wait_until(shard, wait_ns, shard->state != STORE_READ_ONLY);
 		}
 		(void)pthread_mutex_lock(&shard->tail.mutex);

@@ -45,7 +45,7 @@ static int init_memory(struct shard *shard)
 	(void)pthread_mutex_init(&shard->readers.mutex, NULL);
 	(void)pthread_cond_init(&shard->readers.filled, NULL);
 	(void)pthread_mutex_init(&shard->state_mutex, NULL);
-	(void)pthread_cond_init(&shard->settle, NULL);
+	tail_cond_init(&shard->settle);
 	return 0;
 }
 
@@ -224,11 +224,13 @@ enum store_state shard_state(struct shard *shard, char reason[256])
 	state = (enum store_state)shard->state;
 	if (state == STORE_READ_ONLY) {
 		memcpy(reason, shard->state_reason, sizeof(shard->state_reason));
-	} else if (shard->disk_is_low || shard->journal_is_full) {
+	} else if (shard->disk_is_low || shard->journal_is_full || shard->settling_is_blocked) {
 		state = STORE_FULL;
 		(void)snprintf(reason, 256, "%s",
 			shard->disk_is_low ? "the disk is almost full"
-					   : "the disk has no room for the journal");
+			: shard->journal_is_full
+				? "the disk has no room for the journal"
+				: "neither the disk nor the map has room for the database");
 	}
 	(void)pthread_mutex_unlock(&shard->state_mutex);
 	return state;

@@ -84,7 +84,9 @@ struct shard {
 	char state_reason[256];   /* under state_mutex */
 	_Atomic bool disk_is_low; /* less than the reserve is free: appends are refused */
 	_Atomic bool journal_is_full;
-	_Atomic uint64_t full_probe_ns; /* when the next append may try again */
+	_Atomic bool settling_is_blocked; /* the settler found no space */
+	bool tail_is_stuck;               /* writer: at its cap, and the settler cannot help */
+	_Atomic uint64_t full_probe_ns;   /* when the next append may try again */
 
 	pthread_t writer_thread, settler_thread;
 	bool writer_started, settler_started;
@@ -114,6 +116,8 @@ int shard_open(struct shard **ret, const struct store_options *options, const ch
 void shard_close(struct shard *shard);
 /* Stops all writing for good and says why; the first reason stays. Any thread. */
 void shard_fail(struct shard *shard, const char *reason);
+/* store.c: for the tests of storage, which reach into it. */
+struct shard *store_shard(struct store *store);
 enum store_state shard_state(struct shard *shard, char reason[256]);
 
 /* publish.c: makes a durable block visible. Writer's thread; recovery. */

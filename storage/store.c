@@ -126,6 +126,11 @@ void store_close(struct store *store)
 	free(store);
 }
 
+struct shard *store_shard(struct store *store)
+{
+	return store->shard;
+}
+
 void store_uuid(const struct store *store, uint8_t ret_uuid[16])
 {
 	memcpy(ret_uuid, store->uuid, 16);

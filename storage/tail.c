@@ -3,6 +3,18 @@
 #include <assert.h>
 #include <stdlib.h>
 
+int tail_cond_init(pthread_cond_t *cond)
+{
+	pthread_condattr_t attributes;
+	int status;
+
+	(void)pthread_condattr_init(&attributes);
+	(void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	status = pthread_cond_init(cond, &attributes) == 0 ? 0 : ANNALS_E_NO_MEMORY;
+	(void)pthread_condattr_destroy(&attributes);
+	return status;
+}
+
 int tail_init(struct tail *tail, uint64_t bytes_max)
 {
 	memset(tail, 0, sizeof(*tail));
@@ -13,7 +25,7 @@ int tail_init(struct tail *tail, uint64_t bytes_max)
 	if (pthread_mutex_init(&tail->mutex, NULL) != 0) {
 		return ANNALS_E_NO_MEMORY;
 	}
-	if (pthread_cond_init(&tail->less, NULL) != 0) {
+	if (tail_cond_init(&tail->less) != 0) {
 		(void)pthread_mutex_destroy(&tail->mutex);
 		return ANNALS_E_NO_MEMORY;
 	}

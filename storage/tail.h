@@ -67,6 +67,8 @@ struct tail {
 /* A partition with at least so much pending is settled without waiting for a sweep. */
 #define TAIL_READY_BYTES (32u << 10)
 
+/* A condition whose timed waits run by the monotonic clock. ANNALS_E_NO_MEMORY. */
+int tail_cond_init(pthread_cond_t *cond);
 int tail_init(struct tail *tail, uint64_t bytes_max) ANNALS_MUST_CHECK;
 void tail_release(struct tail *tail);
 void partition_tail_init(struct partition_tail *tail);

@@ -110,10 +110,11 @@ static void wait_for_room(struct shard *shard)
 	struct tail *tail = &shard->tail;
 
 	(void)pthread_mutex_lock(&tail->mutex);
-	while (tail->bytes >= tail->bytes_max && !shard->disk_is_low &&
-		shard->state != STORE_READ_ONLY && !shard->settler_stops) {
+	while (tail->bytes + shard->overlay.bytes >= tail->bytes_max &&
+		!shard->settling_is_blocked && shard->state != STORE_READ_ONLY &&
+		!shard->settler_stops) {
 		struct timespec until;
-		(void)clock_gettime(CLOCK_REALTIME, &until);
+		(void)clock_gettime(CLOCK_MONOTONIC, &until);
 		until.tv_nsec += 50000000;
 		if (until.tv_nsec >= 1000000000) {
 			until.tv_sec++;
@@ -122,6 +123,8 @@ static void wait_for_room(struct shard *shard)
 		settler_wake(shard);
 		(void)pthread_cond_timedwait(&tail->less, &tail->mutex, &until);
 	}
+	shard->tail_is_stuck =
+		shard->settling_is_blocked && tail->bytes + shard->overlay.bytes >= tail->bytes_max;
 	(void)pthread_mutex_unlock(&tail->mutex);
 }
 
@@ -253,6 +256,7 @@ void writer_commit(struct shard *shard)
 	if (draft->command_count == 0) {
 		return;
 	}
+	wait_for_room(shard);
 	block_finish(&draft->bytes, draft->command_count, draft->time_us, draft->first_position);
 	ANNALS_FAULT("writer.before_write");
 	result = journal_write_block(
@@ -295,7 +299,6 @@ void *writer_main(void *arg)
 
 	list_init(&requests);
 	while (take_requests(shard, &requests)) {
-		wait_for_room(shard);
 		while ((node = list_pop(&requests)) != NULL) {
 			admit_request(shard, LIST_ENTRY(node, struct store_request, node));
 		}

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const char *const table_names[TABLE_COUNT] = {
@@ -52,6 +53,24 @@ static int sync_directory(const char *dir, struct error *err)
 	return status;
 }
 
+/* LMDB writes its lock file through a map: on a full disk a hole in it is a SIGBUS. */
+static void allocate_lock_file(const char *dir)
+{
+	int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = dir_fd < 0 ? -1 : openat(dir_fd, "lock.mdb", O_RDWR | O_CLOEXEC);
+	struct stat st;
+
+	if (fd >= 0) {
+		if (fstat(fd, &st) == 0 && st.st_size > 0) {
+			(void)fallocate(fd, 0, 0, st.st_size);
+		}
+		(void)close(fd);
+	}
+	if (dir_fd >= 0) {
+		(void)close(dir_fd);
+	}
+}
+
 static int open_tables(struct env *env, bool read_only, struct error *err)
 {
 	MDB_txn *txn;
@@ -95,6 +114,9 @@ int env_open(
 		error_wrap(err, "%s", dir);
 		env_close(env);
 		return status;
+	}
+	if (!read_only) {
+		allocate_lock_file(dir);
 	}
 	status = open_tables(env, read_only, err);
 	if (status == 0 && !read_only) {
@@ -254,10 +276,15 @@ int env_commit(MDB_txn *txn, struct error *err)
 	return code == 0 ? 0 : env_error(code, err, "cannot commit to LMDB");
 }
 
+static int allocate(int fd, uint64_t bytes)
+{
+	return fallocate(fd, 0, 0, (off_t)bytes) == 0 ? 0 : errno;
+}
+
 int env_reserve(struct env *env, uint64_t bytes, struct error *err)
 {
 	MDB_envinfo info;
-	uint64_t needed;
+	uint64_t needed, ahead;
 	mdb_filehandle_t fd;
 	int failure;
 
@@ -267,10 +294,14 @@ int env_reserve(struct env *env, uint64_t bytes, struct error *err)
 		return 0;
 	}
 	(void)mdb_env_get_fd(env->mdb, &fd);
-	needed = ANNALS_ROUND_UP(needed + RESERVE_STEP_BYTES, (uint64_t)RESERVE_STEP_BYTES);
+	ahead = ANNALS_ROUND_UP(needed + RESERVE_STEP_BYTES, (uint64_t)RESERVE_STEP_BYTES);
 	failure = ANNALS_FAULT_ERRNO("lmdb.reserve");
-	if (failure == 0 && fallocate(fd, 0, 0, (off_t)needed) != 0) {
-		failure = errno;
+	if (failure == 0) {
+		failure = allocate(fd, ahead);
+		if (failure == ENOSPC || failure == EDQUOT) {
+			ahead = needed;
+			failure = allocate(fd, ahead);
+		}
 	}
 	if (failure == ENOSPC || failure == EDQUOT) {
 		return error_errno(
@@ -280,7 +311,7 @@ int env_reserve(struct env *env, uint64_t bytes, struct error *err)
 	if (failure != 0 && failure != EOPNOTSUPP) {
 		return error_errno(err, ANNALS_E_IO, failure, "cannot reserve space for LMDB");
 	}
-	env->reserved_bytes = needed;
+	env->reserved_bytes = ahead;
 	return 0;
 }
 
