@@ -2,6 +2,7 @@
 #include "io.h"
 
 #include <annals/macros.h>
+#include <annals/varint.h>
 
 static struct bytes in(struct annals_bytes bytes)
 {
@@ -57,9 +58,47 @@ static int repeated_from(const struct annals_event *event, struct repeated *repe
 	return ANNALS_OK;
 }
 
+static int too_large(size_t size, struct error *err)
+{
+	return error_fail(err, ANNALS_E_TOO_LARGE,
+		"an event of %zu bytes exceeds the limit of a request, %u bytes", size,
+		BODY_BYTES_MAX);
+}
+
+/* An event that was read goes on as the same bytes. */
+static int copy_encoded(const struct annals_event *event, struct buf *body, struct error *err)
+{
+	struct record checked;
+	struct bytes encoded = in(event->encoded);
+	int status = record_decode(encoded, &checked, err);
+	if (status != ANNALS_OK) {
+		return status;
+	}
+	bool has_key = event->has_key || event->key.size > 0;
+	if (checked.has_key != has_key || !bytes_equal(checked.key, in(event->key))) {
+		return error_fail(err, ANNALS_E_VALIDATION, "the encoded event has another key");
+	}
+	size_t before = body->size;
+	uint8_t head[1 + VARINT_BYTES_MAX] = {0x0a}; /* Batch.event */
+	size_t head_size = 1 + varint_put(head + 1, encoded.size);
+	if (buf_add(body, head, head_size) != ANNALS_OK ||
+		buf_add(body, encoded.data, encoded.size) != ANNALS_OK) {
+		body->size = before;
+		return error_fail(err, ANNALS_E_NO_MEMORY, "no memory for an event of %zu bytes",
+			encoded.size);
+	}
+	return ANNALS_OK;
+}
+
 int event_encode(
 	const struct annals_event *event, struct bytes id, struct buf *body, struct error *err)
 {
+	if (event->encoded.size > BODY_BYTES_MAX - 16) {
+		return too_large(event->encoded.size, err);
+	}
+	if (event->encoded.size > 0) {
+		return copy_encoded(event, body, err);
+	}
 	struct record record = {
 		.id = event->id.size ? in(event->id) : id,
 		.source = in(event->source),
@@ -87,9 +126,7 @@ int event_encode(
 	}
 	size_t size = record_encoded_size(&record), before = body->size;
 	if (size > BODY_BYTES_MAX - 16) {
-		return error_fail(err, ANNALS_E_TOO_LARGE,
-			"an event of %zu bytes exceeds the limit of a request, %u bytes", size,
-			BODY_BYTES_MAX);
+		return too_large(size, err);
 	}
 	if (record_encode_in_batch(&record, body) != ANNALS_OK) {
 		body->size = before;

@@ -350,9 +350,13 @@ struct annals_event {
 	/* In events that were read. */
 	uint32_t partition;
 	uint64_t offset;
-	uint64_t position;           /* place in the server's order over all partitions */
-	uint64_t recorded_us;        /* when the server took it, microseconds since 1970 */
-	struct annals_bytes encoded; /* the whole event as annals.v1.Event (protobuf) */
+	uint64_t position;    /* place in the server's order over all partitions */
+	uint64_t recorded_us; /* when the server took it, microseconds since 1970 */
+	/*
+	 * The whole event as annals.v1.Event (protobuf). An event that has it is appended as these
+	 * bytes: set its size to 0 to append the fields above. Its key must be the key above.
+	 */
+	struct annals_bytes encoded;
 };
 
 /* Walks the extensions (headers, tags) of an event that was read. *cursor starts at 0; 1 with the

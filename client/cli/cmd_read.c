@@ -1,0 +1,256 @@
+#include "cli.h"
+
+#include <annals/clock.h>
+#include <annals/parse.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define EVENTS_PER_POLL 512
+#define TABLE_DATA_MAX 60
+
+struct read {
+	struct cli *cli;
+	const char *topic, *from, *type, *key, *output;
+	uint64_t partition, limit;
+	bool follow, has_partition, has_limit, header_printed;
+	struct annals_position position;
+	struct annals_start start;
+	struct buf line;
+	uint64_t printed;
+	enum { OUTPUT_NDJSON, OUTPUT_TABLE, OUTPUT_RAW } format;
+};
+
+static bool is_number(const char *text)
+{
+	return text[0] != '\0' && text[strspn(text, "0123456789")] == '\0';
+}
+
+/* earliest, latest, an offset, a time, or so long ago. */
+static int parse_from(struct read *read)
+{
+	const char *from = read->from;
+	int64_t time_ns;
+	uint64_t ago_us;
+	if (strcmp(from, "earliest") == 0) {
+		read->start.kind = ANNALS_START_EARLIEST;
+	} else if (strcmp(from, "latest") == 0) {
+		read->start.kind = ANNALS_START_LATEST;
+	} else if (is_number(from)) {
+		if (!read->has_partition) {
+			fprintf(stderr, "annals: an offset needs --partition\n");
+			return CLI_USAGE;
+		}
+		read->start.kind = ANNALS_START_OFFSETS;
+		return cli_number("offset", from, UINT64_MAX, &read->position.offset);
+	} else if (from[0] == '-' &&
+		   parse_duration_us(bytes_text(from + 1), &ago_us) == ANNALS_OK) {
+		uint64_t now_us = clock_wall_us();
+		read->start.kind = ANNALS_START_TIME;
+		read->start.time_us = now_us > ago_us ? now_us - ago_us : 0;
+	} else if (parse_rfc3339_ns(bytes_text(from), &time_ns) == ANNALS_OK && time_ns >= 0) {
+		read->start.kind = ANNALS_START_TIME;
+		read->start.time_us = (uint64_t)time_ns / 1000;
+	} else {
+		fprintf(stderr,
+			"annals: '%s' is no start; it is earliest, latest, an offset, a time like "
+			"2018-01-31T01:49:59Z, or -15m\n",
+			from);
+		return CLI_USAGE;
+	}
+	return CLI_OK;
+}
+
+static bool wanted(const struct read *read, const struct annals_event *event)
+{
+	struct bytes type = bytes_of(event->type.data, event->type.size),
+		     key = bytes_of(event->key.data, event->key.size);
+	return (!read->type || bytes_is(type, read->type)) &&
+	       (!read->key || (event->has_key && bytes_is(key, read->key)));
+}
+
+/* Bytes as one line of printable text, cut at so many. */
+static void add_printable(struct buf *out, struct annals_bytes bytes, size_t most)
+{
+	const uint8_t *data = bytes.data;
+	size_t size = ANNALS_MIN(bytes.size, most);
+	bool text = utf8_is_valid(bytes_of(data, bytes.size));
+	while (text && size < bytes.size && size > 0 && (data[size] & 0xc0) == 0x80) {
+		size--;
+	}
+	for (size_t i = 0; i < size; i++) {
+		uint8_t byte = data[i] < 0x20 || data[i] == 0x7f ? ' '
+			       : !text && data[i] >= 0x80        ? '.'
+								 : data[i];
+		(void)buf_add_byte(out, byte);
+	}
+	if (size < bytes.size) {
+		(void)buf_add_text(out, "...");
+	}
+}
+
+/* Rows as they come: fixed widths, since the rest is not known. */
+static int table_line(struct read *read, const struct annals_event *event)
+{
+	struct buf *line = &read->line;
+	bool pretty = read->cli->stdout_is_terminal;
+	if (!read->header_printed) {
+		read->header_printed = true;
+		printf(pretty ? "%s%9s  %10s  %-24s  %-28s  %-16s  %s%s\n"
+			      : "%s%s\t%s\t%s\t%s\t%s\t%s%s\n",
+			read->cli->colour ? "\033[1m" : "", "partition", "offset", "recorded",
+			"type", "key", "data", read->cli->colour ? "\033[0m" : "");
+	}
+	int status = buf_printf(line, pretty ? "%9u  %10llu  %-24s  " : "%u\t%llu\t%s\t",
+		event->partition, (unsigned long long)event->offset,
+		text_time_us(event->recorded_us));
+	const struct {
+		struct annals_bytes text;
+		size_t width;
+	} columns[] = {{event->type, 28}, {event->key, 16}};
+	for (size_t i = 0; i < ANNALS_COUNT_OF(columns); i++) {
+		size_t before = line->size;
+		add_printable(line, columns[i].text, pretty ? columns[i].width - 3 : 4096);
+		while (pretty && line->size - before < columns[i].width) {
+			(void)buf_add_byte(line, ' ');
+		}
+		(void)buf_add_text(line, pretty ? "  " : "\t");
+	}
+	add_printable(line, event->data, pretty ? TABLE_DATA_MAX : SIZE_MAX);
+	return status;
+}
+
+static int print(
+	struct read *read, const struct annals_topic *topic, const struct annals_event *event)
+{
+	int status = ANNALS_OK;
+	buf_reset(&read->line);
+	switch (read->format) {
+	case OUTPUT_NDJSON:
+		status = event_to_json(&read->line, topic, event);
+		break;
+	case OUTPUT_RAW:
+		status = event->data.size ? buf_add(&read->line, event->data.data, event->data.size)
+					  : ANNALS_OK;
+		break;
+	case OUTPUT_TABLE:
+		status = table_line(read, event);
+		break;
+	}
+	if (status == ANNALS_OK) {
+		status = buf_add_byte(&read->line, '\n');
+	}
+	if (status == ANNALS_OK &&
+		fwrite(read->line.data, 1, read->line.size, stdout) != read->line.size) {
+		status = ANNALS_E_IO;
+	}
+	return status;
+}
+
+static int print_all(struct read *read, struct reading *reading)
+{
+	static struct annals_event events[EVENTS_PER_POLL];
+	struct annals_error error;
+	size_t count;
+	int got = 0;
+	while ((!read->has_limit || read->printed < read->limit) &&
+		(got = reading_next(reading, events, EVENTS_PER_POLL, &count, &error)) == 1) {
+		for (size_t i = 0; i < count && (!read->has_limit || read->printed < read->limit);
+			i++) {
+			if (!wanted(read, &events[i])) {
+				continue;
+			}
+			int status = print(read, reading->topic, &events[i]);
+			if (status == ANNALS_E_IO && errno == EPIPE) {
+				return CLI_OK; /* the reader has seen enough */
+			}
+			if (status != ANNALS_OK) {
+				return cli_fail(status, "cannot print partition %u offset %llu: %s",
+					events[i].partition, (unsigned long long)events[i].offset,
+					annals_status_text(status));
+			}
+			read->printed++;
+		}
+		if (read->follow) {
+			(void)fflush(stdout);
+		}
+	}
+	return got < 0 ? cli_fail(got, "%s", error.text) : CLI_OK;
+}
+
+static int run(struct cli *cli, int argc, char **argv)
+{
+	struct read read = {.cli = cli};
+	struct cli_option options[] = {
+		{"from", CLI_TEXT, &read.from, NULL, "PLACE",
+			"earliest, latest, an offset (with --partition), a time, or -15m "
+			"(earliest; latest with --follow)"},
+		{"partition", CLI_NUMBER, &read.partition, &read.has_partition, "N",
+			"only this partition"},
+		{"follow", CLI_FLAG, &read.follow, NULL, NULL,
+			"wait for new events until interrupted"},
+		{"limit", CLI_NUMBER, &read.limit, &read.has_limit, "N",
+			"stop after so many events"},
+		{"type", CLI_TEXT, &read.type, NULL, "TYPE", "only events of this type"},
+		{"key", CLI_TEXT, &read.key, NULL, "KEY", "only events with this key"},
+		{"output", CLI_TEXT, &read.output, NULL, "FORMAT",
+			"ndjson, table or raw (ndjson; table on a terminal)"},
+	};
+	int count = cli_parse(cli, options, ANNALS_COUNT_OF(options), argc, argv, 1, 1);
+	if (count < 0) {
+		return cli_parse_exit(count);
+	}
+	read.topic = argv[0];
+	read.from = read.from ? read.from : read.follow ? "latest" : "earliest";
+	read.output = read.output ? read.output : cli->stdout_is_terminal ? "table" : "ndjson";
+	static const char *const formats[] = {"ndjson", "table", "raw"};
+	size_t format = 0;
+	while (format < ANNALS_COUNT_OF(formats) && strcmp(read.output, formats[format]) != 0) {
+		format++;
+	}
+	if (format == ANNALS_COUNT_OF(formats) || read.partition > UINT32_MAX) {
+		fprintf(stderr, "annals: '%s' is no output format; it is ndjson, table or raw\n",
+			read.output);
+		return CLI_USAGE;
+	}
+	read.format = (int)format;
+	read.position.partition = (uint32_t)read.partition;
+	int code = parse_from(&read);
+	if (read.has_partition) {
+		read.start.partitions = &read.position;
+		read.start.partition_count = 1;
+	}
+	if (code == CLI_OK) {
+		code = cli_connect(cli);
+	}
+	if (code != CLI_OK) {
+		return code;
+	}
+	struct reading reading;
+	code = reading_open(&reading, cli, read.topic, &read.start, read.follow);
+	if (code == CLI_OK) {
+		code = print_all(&read, &reading);
+	}
+	reading_close(&reading);
+	buf_release(&read.line);
+	return code;
+}
+
+const struct command cmd_read = {
+	.name = "read",
+	.usage = "TOPIC [OPTION ...]",
+	.summary = "print events, from the beginning or as they come",
+	.help = "Without --follow it ends where the topic ended when it began. ndjson prints one "
+		"CloudEvent a line, with annalspartition, annalsoffset,\n"
+		"annalsposition and recordedtime; raw prints the data alone. Events of a partition "
+		"come in order.\n"
+		"An event that fails its checksum is reported with its place, and reading ends "
+		"with exit code 8.\n\n"
+		"examples\n"
+		"  annals read orders --limit 10 --output table\n"
+		"  annals read orders --follow --from earliest\n"
+		"  annals read orders --partition 2 --from 1500\n"
+		"  annals read orders --from -15m --type order.cancelled\n"
+		"  annals read orders --output raw | jq .total\n",
+	.run = run,
+};
