@@ -70,7 +70,7 @@ static bool wanted(const struct read *read, const struct annals_event *event)
 }
 
 /* Bytes as one line of printable text, cut at so many. */
-static void add_printable(struct buf *out, struct annals_bytes bytes, size_t most)
+static int add_printable(struct buf *out, struct annals_bytes bytes, size_t most)
 {
 	const uint8_t *data = bytes.data;
 	size_t size = ANNALS_MIN(bytes.size, most);
@@ -78,14 +78,27 @@ static void add_printable(struct buf *out, struct annals_bytes bytes, size_t mos
 	while (text && size < bytes.size && size > 0 && (data[size] & 0xc0) == 0x80) {
 		size--;
 	}
-	for (size_t i = 0; i < size; i++) {
-		uint8_t byte = data[i] < 0x20 || data[i] == 0x7f ? ' '
-			       : !text && data[i] >= 0x80        ? '.'
-								 : data[i];
-		(void)buf_add_byte(out, byte);
+	if (buf_reserve(out, size + 3) != ANNALS_OK) {
+		return ANNALS_E_NO_MEMORY;
 	}
-	if (size < bytes.size) {
-		(void)buf_add_text(out, "...");
+	for (size_t i = 0; i < size; i++) {
+		bool hidden = !text && data[i] >= 0x80;
+		out->data[out->size++] = data[i] < 0x20 || data[i] == 0x7f ? ' '
+					 : hidden                          ? '.'
+									   : data[i];
+	}
+	return size < bytes.size ? buf_add_text(out, "...") : ANNALS_OK;
+}
+
+static void print_header(const struct read *read)
+{
+	const char *bold = read->cli->colour ? "\033[1m" : "",
+		   *plain = read->cli->colour ? "\033[0m" : "";
+	if (read->cli->stdout_is_terminal) {
+		printf("%s%9s  %10s  %-24s  %-28s  %-16s  %s%s\n", bold, "partition", "offset",
+			"recorded", "type", "key", "data", plain);
+	} else {
+		printf("partition\toffset\trecorded\ttype\tkey\tdata\n");
 	}
 }
 
@@ -96,28 +109,30 @@ static int table_line(struct read *read, const struct annals_event *event)
 	bool pretty = read->cli->stdout_is_terminal;
 	if (!read->header_printed) {
 		read->header_printed = true;
-		printf(pretty ? "%s%9s  %10s  %-24s  %-28s  %-16s  %s%s\n"
-			      : "%s%s\t%s\t%s\t%s\t%s\t%s%s\n",
-			read->cli->colour ? "\033[1m" : "", "partition", "offset", "recorded",
-			"type", "key", "data", read->cli->colour ? "\033[0m" : "");
+		print_header(read);
 	}
-	int status = buf_printf(line, pretty ? "%9u  %10llu  %-24s  " : "%u\t%llu\t%s\t",
-		event->partition, (unsigned long long)event->offset,
-		text_time_us(event->recorded_us));
+	unsigned long long offset = event->offset;
+	const char *time = text_time_us(event->recorded_us);
+	int status =
+		pretty ? buf_printf(line, "%9u  %10llu  %-24s  ", event->partition, offset, time)
+		       : buf_printf(line, "%u\t%llu\t%s\t", event->partition, offset, time);
 	const struct {
 		struct annals_bytes text;
 		size_t width;
 	} columns[] = {{event->type, 28}, {event->key, 16}};
-	for (size_t i = 0; i < ANNALS_COUNT_OF(columns); i++) {
+	for (size_t i = 0; i < ANNALS_COUNT_OF(columns) && status == ANNALS_OK; i++) {
 		size_t before = line->size;
-		add_printable(line, columns[i].text, pretty ? columns[i].width - 3 : 4096);
-		while (pretty && line->size - before < columns[i].width) {
-			(void)buf_add_byte(line, ' ');
+		status = add_printable(line, columns[i].text, pretty ? columns[i].width - 3 : 4096);
+		while (status == ANNALS_OK && pretty && line->size - before < columns[i].width) {
+			status = buf_add_byte(line, ' ');
 		}
-		(void)buf_add_text(line, pretty ? "  " : "\t");
+		if (status == ANNALS_OK) {
+			status = buf_add_text(line, pretty ? "  " : "\t");
+		}
 	}
-	add_printable(line, event->data, pretty ? TABLE_DATA_MAX : SIZE_MAX);
-	return status;
+	return status == ANNALS_OK
+		       ? add_printable(line, event->data, pretty ? TABLE_DATA_MAX : SIZE_MAX - 8)
+		       : status;
 }
 
 static int print(
