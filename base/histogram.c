@@ -1,5 +1,7 @@
 #include <annals/histogram.h>
 
+#include <stdbool.h>
+
 #define SUB_BITS 6
 #define SUB_BUCKETS 64u
 
@@ -83,7 +85,8 @@ uint64_t histogram_percentile(const struct histogram *histogram, double percent)
 		seen += histogram->counts[i];
 		if (seen > 0 && (double)seen >= wanted) {
 			uint64_t top = bucket_top(i);
-			return top < histogram->max_ns ? top : histogram->max_ns;
+			bool is_last = i == HISTOGRAM_BUCKETS - 1;
+			return !is_last && top < histogram->max_ns ? top : histogram->max_ns;
 		}
 	}
 	return histogram->max_ns;
