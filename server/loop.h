@@ -12,9 +12,11 @@
 #include "counters.h"
 #include "options.h"
 #include <annals/buf.h>
+#include <annals/clock.h>
 #include <annals/error.h>
 #include <annals/list.h>
 #include <annals/storage.h>
+#include <annals/unpack.h>
 #include <event2/event.h>
 #include <pthread.h>
 
@@ -35,6 +37,9 @@ struct loop_timer {
 	void (*fire)(struct loop_timer *timer);
 };
 
+#define LOOP_POOLS 16u
+#define LOOP_POOL_STEP_BYTES 256u
+#define LOOP_READ_BYTES (256u << 10)
 #define LOOP_WHEEL_SLOTS 1024u
 #define LOOP_WHEEL_TICK_NS (16u * 1000 * 1000)
 
@@ -46,15 +51,20 @@ struct loop {
 	struct event_base *base;
 	struct completion_queue completions;
 	struct counters counters;
-	struct buf scratch; /* for the duration of one call */
+	struct buf reply;          /* an answer under construction, for the duration of one call */
+	struct unpack_arena arena; /* control messages, for the duration of one call */
+	struct buf scratch;        /* for the duration of one call */
 	struct output_pool *output_pool;
-	void *spare_requests[16]; /* pools, by size class; private to pool.c */
-	unsigned spare_counts[16];
+	struct {
+		void *spare;
+		unsigned count;
+	} pools[LOOP_POOLS];  /* private to loop_alloc() */
+	uint8_t *read_buffer; /* LOOP_READ_BYTES; what recv() fills first */
 
 	/* Private to loop.c and conn.c. */
 	pthread_t thread;
 	bool started, stopping, draining;
-	uint64_t now_ns; /* of this turn */
+	uint64_t now_ns; /* of this turn; 0: not asked for yet */
 	int control_fd, completion_fd;
 	struct event *control_event, *completion_event, *tick_event;
 	pthread_mutex_t posted_mutex;
@@ -68,6 +78,7 @@ struct loop {
 	uint64_t wheel_armed_tick;
 	unsigned wheel_count;
 	struct list_node listeners;
+	struct list_node waiting; /* operations that wait for events to come: a drain ends them */
 };
 
 /* Makes the base and its eventfds; nothing runs yet. ANNALS_E_NO_MEMORY, ANNALS_E_IO. */
@@ -91,8 +102,11 @@ void loop_task_init(struct loop_task *task, void (*run)(struct loop_task *task))
 void loop_task_cancel(struct loop_task *task);
 
 /* Monotonic time of this turn. Loop thread. */
-static inline uint64_t loop_now_ns(const struct loop *loop)
+static inline uint64_t loop_now_ns(struct loop *loop)
 {
+	if (loop->now_ns == 0) {
+		loop->now_ns = clock_monotonic_ns();
+	}
 	return loop->now_ns;
 }
 
@@ -104,7 +118,7 @@ void loop_timer_stop(struct loop *loop, struct loop_timer *timer);
 bool loop_timer_is_set(const struct loop_timer *timer);
 
 /*
- * Memory of short-lived objects from the loop's free lists, for sizes up to 1 KiB (larger: malloc).
+ * Memory of short-lived objects from the loop's free lists, for sizes up to 4 KiB (larger: malloc).
  * Not zeroed. NULL when memory ran out.
  */
 void *loop_alloc(struct loop *loop, size_t size);

@@ -32,7 +32,6 @@ enum op_kind {
 	OP_OFFSET_FETCH,
 	OP_GROUP_DELETE,
 	OP_GROUP_LIST,
-	OP_TRIM,
 	OP_KINDS
 };
 /* "append", "read": metrics and logs. */
@@ -64,8 +63,14 @@ struct op {
 	struct error error; /* its sentence */
 	struct op_detail detail;
 	struct topic *topic; /* a reference, once resolved; what the operation works on */
+	/* private */
+	unsigned outstanding;          /* requests that storage has */
+	struct list_node waiting_node; /* in loop->waiting */
 };
 void op_release(struct op *op); /* NULL is a no-op */
+/* Loop thread: ends everything that waits for events to come, because the server drains: long polls
+ * with what they have, tails with ANNALS_E_UNAVAILABLE. */
+void op_drain_all(struct loop *loop);
 
 /* ---- Append (op_append.c) ---- */
 
@@ -142,11 +147,11 @@ int op_find_time_start(struct op_find_time *find, struct bytes topic);
 enum tail_start { TAIL_OFFSETS, TAIL_EARLIEST, TAIL_LATEST, TAIL_TIME, TAIL_POSITION };
 struct tail_partition {
 	uint32_t partition;
-	uint64_t offset; /* the next one to read; moves on */
+	uint64_t offset; /* the next one to deliver; moves on */
 	/* private */
-	uint64_t first_offset, end_offset;
-	uint64_t search_low, search_high;
-	bool caught_up, has_page, at_bound;
+	uint64_t read_offset;             /* the next one to read into the page */
+	uint64_t search_low, search_high; /* TAIL_POSITION */
+	uint64_t end_offset;
 	struct buf page;
 	size_t page_used;
 };
@@ -175,10 +180,11 @@ struct op_tail {
 	struct find_time_request find;
 	struct watch_request watch;
 	struct loop_task task;
-	size_t current;
-	uint64_t bound;
-	unsigned char state;
-	bool reading, finding, watching, started, wants_call;
+	size_t current; /* whose turn it is */
+	size_t last;    /* whose page the last item was */
+	uint64_t bound; /* merged: positions up to here may be delivered in this round */
+	bool busy;      /* storage has a read or a search */
+	bool watching, started, wants_call, ended;
 };
 struct tail_item {
 	uint32_t partition;
@@ -201,6 +207,9 @@ int op_tail_start(struct op_tail *tail, struct bytes topic, uint32_t topic_id,
  * overtook the reader (OFFSET_GONE with the range), damaged data, the server stops).
  */
 int op_tail_next(struct op_tail *tail, size_t bytes_max, struct tail_item *ret);
+
+/* Not merged, after 1: takes the memory of the item's batches instead of copying them. */
+void op_tail_take(struct op_tail *tail, struct buf *ret_batches);
 
 /* ---- Topics (op_topics.c) ---- */
 

@@ -65,6 +65,9 @@ struct protocol_ops {
 	/* Last call: release what the state holds. Every request was abandoned before. May be NULL.
 	 */
 	void (*close)(struct conn *conn);
+	/* Writes what a connection over connections-max is told before it is closed; returns the
+	 * size, at most `room`. May be NULL. */
+	size_t (*refusal)(uint8_t *out, size_t room);
 };
 
 extern const struct protocol_ops protocol_native;

@@ -205,6 +205,18 @@ int store_partition_info(
 	return 0;
 }
 
+uint64_t store_topic_position(struct store *store, uint32_t topic_id)
+{
+	struct topic_state *state = catalog_find_id(&store->shard->catalog, topic_id);
+	uint64_t position = 0;
+
+	if (state != NULL) {
+		position = state->last_position;
+		topic_state_unref(state);
+	}
+	return position;
+}
+
 int store_submit(struct store *store, struct store_request *request, struct error *err)
 {
 	return writer_submit(store->shard, request, err);

@@ -24,6 +24,7 @@
 #include <annals/list.h>
 #include <event2/event.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 
 /* Why a connection was closed: the log, and annals_connections_closed_total{reason}. */
 enum conn_close_reason {
@@ -79,8 +80,11 @@ struct conn {
 	unsigned char phase;
 	unsigned char close_reason;
 	bool readable, writable; /* what the last event said and EAGAIN has not taken back */
-	bool input_paused, input_ended, input_end_told, in_input;
-	bool finishing, shut, closing, draining, wants_low_mark;
+	bool input_paused, input_ended, input_end_told;
+	bool finishing, shut, closing, draining, wants_low_mark, first_changed;
+	bool peer_ended, recv_wants_write, send_wants_read;
+	unsigned char counter; /* enum counter_protocol */
+	size_t queued_bytes;   /* answers of ordered requests that wait for their turn */
 };
 
 /* The protocol's state, state_size bytes. */
@@ -131,6 +135,8 @@ void conn_finish(struct conn *conn, enum conn_close_reason reason);
  * thread. */
 const char *conn_peer_text(const struct conn *conn);
 
+/* For request.c: there is something to do at the end of the turn. */
+void conn_touch(struct conn *conn);
 /* For the loop: sends, closes and resumes whatever the turn has left to do. */
 void conn_end_turn(struct loop *loop);
 /* For the loop: tells every connection that the server drains; closes the idle ones. */

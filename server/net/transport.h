@@ -7,6 +7,7 @@
 #ifndef SERVER_NET_TRANSPORT_H
 #define SERVER_NET_TRANSPORT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -18,7 +19,9 @@
 #define TRANSPORT_WANT_WRITE 2u
 
 struct transport_ops {
-	const char *name; /* "plain", "tls" */
+	const char *name;            /* "plain", "tls" */
+	bool short_recv_means_empty; /* a recv() that filled less than its room has emptied the
+					socket */
 	/* Looks at the first bytes without taking them, for protocol detection. May be NULL. */
 	ssize_t (*peek)(void *state, int fd, void *out, size_t size, unsigned *ret_wants);
 	ssize_t (*recv)(void *state, int fd, void *out, size_t size, unsigned *ret_wants);

@@ -98,6 +98,7 @@ struct store_request {
 	struct list_node node;
 	enum store_operation operation;
 	struct completion_queue *queue;
+	void *arg;          /* the caller's; storage does not look at it */
 	int status;         /* set when it comes back */
 	struct error error; /* its text, when status is not 0 */
 };
@@ -142,6 +143,12 @@ struct partition_info {
 /* ANNALS_E_UNKNOWN_TOPIC, ANNALS_E_UNKNOWN_PARTITION. Memory only, never blocks. */
 int store_partition_info(struct store *store, uint32_t topic_id, uint32_t partition,
 	struct partition_info *ret) ANNALS_MUST_CHECK;
+
+/*
+ * Position of the topic's last durable event, 0 if there is none: every event of the topic at or
+ * below it can be read. Memory only, never blocks.
+ */
+uint64_t store_topic_position(struct store *store, uint32_t topic_id);
 
 /* Operations STORE_TOPIC_CREATE, _UPDATE, _DELETE. */
 struct topic_request {

@@ -1,0 +1,123 @@
+/* GET /openapi.json: OpenAPI 3.1, made from the route table so that no route can be missing.
+ * docs/http.md has the details. */
+#include "http_json.h"
+#include "http_text.h"
+#include "proto_http.h"
+#include <annals/build.h>
+#include <ctype.h>
+
+static void write_parameters(struct json_writer *writer, const char *path)
+{
+	size_t cursor = 0;
+	struct bytes segment;
+	json_name(writer, "parameters");
+	json_begin_array(writer);
+	while (http_path_next(bytes_text(path), &cursor, &segment) == 1) {
+		if (segment.size < 2 || segment.data[0] != '{') {
+			continue;
+		}
+		const struct bytes name = bytes_of(segment.data + 1, segment.size - 2);
+		const bool number = bytes_is(name, "partition") || bytes_is(name, "offset");
+		json_begin_object(writer);
+		json_member_text(writer, "name", name);
+		json_member_cstring(writer, "in", "path");
+		json_member_bool(writer, "required", true);
+		json_name(writer, "schema");
+		json_begin_object(writer);
+		json_member_cstring(writer, "type", number ? "integer" : "string");
+		json_end_object(writer);
+		json_end_object(writer);
+	}
+	json_end_array(writer);
+}
+
+static void write_content(struct json_writer *writer, const char *const *types, size_t count)
+{
+	json_name(writer, "content");
+	json_begin_object(writer);
+	for (size_t i = 0; i < count; i++) {
+		json_name(writer, types[i]);
+		json_begin_object(writer);
+		json_end_object(writer);
+	}
+	json_end_object(writer);
+}
+
+static void write_body(struct json_writer *writer, enum http_body_use body)
+{
+	static const char *const json[] = {"application/json"};
+	static const char *const events[] = {"application/cloudevents+json",
+		"application/cloudevents-batch+json", "application/x-ndjson",
+		"application/x-protobuf", "*/*"};
+	if (body == HTTP_NO_BODY) {
+		return;
+	}
+	json_name(writer, "requestBody");
+	json_begin_object(writer);
+	json_member_bool(writer, "required", true);
+	if (body == HTTP_JSON_BODY) {
+		write_content(writer, json, ANNALS_COUNT_OF(json));
+	} else {
+		write_content(writer, events, ANNALS_COUNT_OF(events));
+	}
+	json_end_object(writer);
+}
+
+static void write_operation(struct json_writer *writer, const struct http_route *route)
+{
+	static const char *const problem[] = {"application/problem+json"};
+	char method[16] = "";
+	for (size_t i = 0; i + 1 < sizeof(method) && route->method[i] != 0; i++) {
+		method[i] = (char)tolower((unsigned char)route->method[i]);
+	}
+	json_name(writer, method);
+	json_begin_object(writer);
+	json_member_cstring(writer, "summary", route->summary);
+	write_parameters(writer, route->path);
+	write_body(writer, route->body);
+	json_name(writer, "responses");
+	json_begin_object(writer);
+	json_name(writer, "2XX");
+	json_begin_object(writer);
+	json_member_cstring(writer, "description", "done");
+	json_end_object(writer);
+	json_name(writer, "default");
+	json_begin_object(writer);
+	json_member_cstring(writer, "description", "a problem document (RFC 9457)");
+	write_content(writer, problem, 1);
+	json_end_object(writer);
+	json_end_object(writer);
+	json_end_object(writer);
+}
+
+void http_get_openapi(struct http_request *request)
+{
+	size_t count;
+	const struct http_route *routes = http_routes(&count);
+	struct buf body = BUF_INIT;
+	struct json_writer writer;
+	json_writer_init(&writer, &body);
+	json_begin_object(&writer);
+	json_member_cstring(&writer, "openapi", "3.1.0");
+	json_name(&writer, "info");
+	json_begin_object(&writer);
+	json_member_cstring(&writer, "title", "Annals");
+	json_member_cstring(&writer, "version", ANNALS_VERSION);
+	json_end_object(&writer);
+	json_name(&writer, "paths");
+	json_begin_object(&writer);
+	/* Routes of one path stand together in the table. */
+	for (size_t i = 0; i < count; i++) {
+		if (i == 0 || strcmp(routes[i].path, routes[i - 1].path) != 0) {
+			json_name(&writer, routes[i].path);
+			json_begin_object(&writer);
+		}
+		write_operation(&writer, &routes[i]);
+		if (i + 1 == count || strcmp(routes[i].path, routes[i + 1].path) != 0) {
+			json_end_object(&writer);
+		}
+	}
+	json_end_object(&writer);
+	json_end_object(&writer);
+	http_json_send(request, 200, &writer);
+}

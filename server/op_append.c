@@ -1,0 +1,220 @@
+#include "ops_internal.h"
+#include <annals/crc32c.h>
+#include <assert.h>
+#include <stdlib.h>
+
+#define PARTS_MAX 10000u
+#define EVENTS_MAX (1u << 20)
+
+struct op_append *op_append_new(struct loop *loop)
+{
+	struct op_append *append = op_new(loop, OP_APPEND, sizeof(struct op));
+	if (append == NULL) {
+		return NULL;
+	}
+	append->durability = DURABILITY_DEFAULT;
+	append->body = BUF_INIT;
+	append->request.parts = &append->request.one_part;
+	append->request.part_count = 0;
+	append->part_capacity = 1;
+	append->body_used = 0;
+	return append;
+}
+
+static int grow_parts(struct op_append *append)
+{
+	struct append_request *request = &append->request;
+	size_t capacity = append->part_capacity * 4;
+	struct append_part *parts;
+	if (request->part_count >= PARTS_MAX) {
+		return op_fail(&append->op, ANNALS_E_LIMIT, "an append holds at most %u batches",
+			PARTS_MAX);
+	}
+	parts = realloc(request->parts == &request->one_part ? NULL : request->parts,
+		capacity * sizeof(*parts));
+	if (parts == NULL) {
+		return ANNALS_E_NO_MEMORY;
+	}
+	if (request->parts == &request->one_part) {
+		parts[0] = request->one_part;
+	}
+	request->parts = parts;
+	append->part_capacity = capacity;
+	return 0;
+}
+
+int op_append_add_part(struct op_append *append, uint32_t partition, enum batch_codec codec,
+	size_t body_bytes, uint32_t count, const uint32_t *crc)
+{
+	struct append_request *request = &append->request;
+	struct append_part *part;
+	assert(body_bytes <= append->body.size - append->body_used);
+	if (request->part_count == append->part_capacity) {
+		int status = grow_parts(append);
+		if (status != 0) {
+			return status;
+		}
+	}
+	part = &request->parts[request->part_count++];
+	memset(part, 0, sizeof(*part));
+	part->partition = partition;
+	part->codec = codec;
+	/* Only the place in the buffer until start: the buffer may still move. */
+	part->body = bytes_of(NULL, body_bytes);
+	part->summary.count = count;
+	part->body_crc =
+		crc != NULL ? *crc : crc32c(0, append->body.data + append->body_used, body_bytes);
+	append->body_used += body_bytes;
+	return 0;
+}
+
+static int check_part(struct op_append *append, struct append_part *part)
+{
+	struct op *op = &append->op;
+	const struct options *options = op->loop->options;
+	const struct topic_config *config = &op->topic->config;
+	struct batch_limits limits = {
+		.body_bytes_max =
+			(uint32_t)ANNALS_MIN(options->request_bytes_max, BATCH_BODY_BYTES_MAX),
+		.event_bytes_max = (uint32_t)options->event_bytes_max,
+		.events_max = EVENTS_MAX,
+		.partitions = config->streams ? config->partitions : 0,
+		.partition = part->partition,
+	};
+	uint32_t announced = part->summary.count;
+	uint32_t found;
+	int status;
+
+	op->detail.has_partition = true;
+	op->detail.partition = part->partition;
+	if (config->event_bytes_max != 0 && config->event_bytes_max < limits.event_bytes_max) {
+		limits.event_bytes_max = config->event_bytes_max;
+	}
+	if (part->partition >= config->partitions) {
+		return op_fail(op, ANNALS_E_UNKNOWN_PARTITION,
+			"topic '%s' has no partition %u, it has %u", op->topic->name,
+			part->partition, config->partitions);
+	}
+	if (part->codec >= BATCH_CODECS) {
+		return op_fail(
+			op, ANNALS_E_INVALID, "codec %u is not known", (unsigned)part->codec);
+	}
+	found = crc32c(0, part->body.data, part->body.size);
+	if (found != part->body_crc) {
+		return op_fail(op, ANNALS_E_CORRUPT_BATCH,
+			"the batch for partition %u has the checksum %08x but announces %08x",
+			part->partition, found, part->body_crc);
+	}
+	status = batch_check_body(
+		part->body, part->codec, &limits, &op->loop->scratch, &part->summary, &op->error);
+	buf_trim(&op->loop->scratch, 1u << 20);
+	if (status == ANNALS_E_TOO_LARGE) {
+		bool whole = part->body.size > limits.body_bytes_max;
+		op->detail.limit_name = whole ? "request-bytes-max" : "event-bytes-max";
+		op->detail.limit = whole ? limits.body_bytes_max : limits.event_bytes_max;
+	}
+	if (status == 0 && announced != 0 && announced != part->summary.count) {
+		return op_fail(op, ANNALS_E_CORRUPT_BATCH,
+			"the batch for partition %u holds %u events but announces %u",
+			part->partition, part->summary.count, announced);
+	}
+	return status;
+}
+
+static int check_all(struct op_append *append)
+{
+	struct op *op = &append->op;
+	size_t at = 0;
+	if (append->request.part_count == 0) {
+		return op_fail(op, ANNALS_E_INVALID, "the append holds no batch");
+	}
+	if (append->body.size > op->loop->options->request_bytes_max) {
+		op->detail.limit_name = "request-bytes-max";
+		op->detail.limit = op->loop->options->request_bytes_max;
+		return op_fail(op, ANNALS_E_TOO_LARGE,
+			"the append has %zu bytes, more than request-bytes-max allows (%llu)",
+			append->body.size, (unsigned long long)op->detail.limit);
+	}
+	if (append->durability > DURABILITY_OS) {
+		return op_fail(op, ANNALS_E_INVALID, "durability %u is not known",
+			(unsigned)append->durability);
+	}
+	for (size_t i = 0; i < append->request.part_count; i++) {
+		struct append_part *part = &append->request.parts[i];
+		int status;
+		part->body.data = append->body.data + at;
+		at += part->body.size;
+		status = check_part(append, part);
+		if (status != 0) {
+			return status;
+		}
+	}
+	op->detail.has_partition = append->request.part_count == 1;
+	return 0;
+}
+
+int op_append_start(struct op_append *append, struct bytes topic)
+{
+	struct op *op = &append->op;
+	int status = op_resolve_topic(op, topic, 0);
+	if (status == 0) {
+		status = check_all(append);
+	}
+	if (status != 0) {
+		return op_done_at_once(op, status);
+	}
+	op_prepare(op, &append->request.base, STORE_APPEND);
+	append->request.topic_id = op->topic->id;
+	append->request.durability = append->durability;
+	append->request.recorded_us = 0;
+	status = store_submit(op->loop->store, &append->request.base, &op->error);
+	if (status != 0) {
+		return op_done_at_once(op, status);
+	}
+	op->outstanding++;
+	return op_pending(op);
+}
+
+static void record_latency(struct op *op)
+{
+	struct counters *counters = &op->loop->counters;
+	uint64_t ns = loop_now_ns(op->loop) - op->started_ns;
+	unsigned bucket = 0;
+	while (bucket + 1 < COUNTERS_LATENCY_BUCKETS && ns >> (bucket + 14) != 0) {
+		bucket++;
+	}
+	counter_add(&counters->append_latency[bucket], 1);
+	counter_add(&counters->append_latency_ns_total, ns);
+}
+
+static void append_returned(struct op *op, struct store_request *request)
+{
+	record_latency(op);
+	op_complete(op, op_take_error(op, request));
+}
+
+static void append_clear(struct op *op)
+{
+	struct op_append *append = (struct op_append *)op;
+	if (append->request.parts != &append->request.one_part) {
+		free(append->request.parts);
+	}
+	buf_release(&append->body);
+}
+
+uint32_t op_append_partition(
+	struct loop *loop, const struct topic *topic, const struct record *record)
+{
+	if (record->has_key) {
+		return record_partition(record->key, topic->config.partitions);
+	}
+	return (uint32_t)((loop_now_ns(loop) / (100u * 1000 * 1000) + loop->index) %
+			  topic->config.partitions);
+}
+
+const struct op_class op_class_append = {
+	.name = "append",
+	.size_bytes = sizeof(struct op_append),
+	.returned = append_returned,
+	.clear = append_clear,
+};

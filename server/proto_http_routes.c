@@ -1,0 +1,164 @@
+#include "http_text.h"
+#include "proto_http.h"
+#include <annals/cloudevents.h>
+#include <stdio.h>
+
+#define TOPIC "/v1/topics/{topic}"
+#define PARTITION TOPIC "/partitions/{partition}"
+#define GROUP "/v1/groups/{group}"
+
+static const struct http_route routes[] = {
+	{"GET", "/", HTTP_NO_BODY, http_get_service, "what this server is, its limits and links"},
+	{"GET", "/livez", HTTP_NO_BODY, http_get_live, "the process is alive"},
+	{"GET", "/healthz", HTTP_NO_BODY, http_get_live, "the process is alive"},
+	{"GET", "/readyz", HTTP_NO_BODY, http_get_ready,
+		"ready to take appends; ?verbose lists the checks, ?exclude= skips one"},
+	{"GET", "/metrics", HTTP_NO_BODY, http_get_metrics,
+		"metrics in the Prometheus text format"},
+	{"GET", "/openapi.json", HTTP_NO_BODY, http_get_openapi, "this document"},
+	{"GET", "/v1/topics", HTTP_NO_BODY, http_list_topics, "all topics; ?prefix="},
+	{"GET", TOPIC, HTTP_NO_BODY, http_get_topic, "one topic with its partitions"},
+	{"PUT", TOPIC, HTTP_JSON_BODY, http_put_topic,
+		"create a topic, or find it as it was asked for"},
+	{"PATCH", TOPIC, HTTP_JSON_BODY, http_patch_topic, "change the settings that are given"},
+	{"DELETE", TOPIC, HTTP_NO_BODY, http_delete_topic,
+		"delete a topic with its events and its groups' offsets"},
+	{"GET", TOPIC "/events", HTTP_NO_BODY, http_get_events,
+		"events of all partitions in the order of positions; live with Accept: "
+		"text/event-stream"},
+	{"POST", TOPIC "/events", HTTP_OWN_BODY, http_post_events,
+		"append events; the key chooses the partition"},
+	{"GET", PARTITION "/events", HTTP_NO_BODY, http_get_partition_events,
+		"events of a partition from an offset, with long poll"},
+	{"POST", PARTITION "/events", HTTP_OWN_BODY, http_post_partition_events,
+		"append events to this partition"},
+	{"GET", PARTITION "/events/{offset}", HTTP_NO_BODY, http_get_event, "one event"},
+	{"GET", "/v1/groups", HTTP_NO_BODY, http_list_groups, "groups that have committed offsets"},
+	{"DELETE", GROUP, HTTP_NO_BODY, http_delete_group, "forget a group's offsets"},
+	{"GET", GROUP "/offsets", HTTP_NO_BODY, http_get_offsets,
+		"a group's committed offsets and lag"},
+	{"PUT", GROUP "/offsets", HTTP_JSON_BODY, http_put_offsets, "commit offsets, all or none"},
+	{"GET", GROUP "/offsets/{topic}/{partition}", HTTP_NO_BODY, http_get_offset,
+		"one committed offset and its lag"},
+	{"PUT", GROUP "/offsets/{topic}/{partition}", HTTP_JSON_BODY, http_put_offset,
+		"commit one offset"},
+};
+
+const struct http_route *http_routes(size_t *ret_count)
+{
+	*ret_count = ANNALS_COUNT_OF(routes);
+	return routes;
+}
+
+/* Compares segment by segment; the raw segments that stand for braces go to params. */
+static bool path_matches(struct bytes path, const char *pattern, struct bytes *params)
+{
+	const struct bytes wanted = bytes_text(pattern);
+	size_t path_cursor = 0;
+	size_t wanted_cursor = 0;
+	unsigned count = 0;
+	for (;;) {
+		struct bytes have, want;
+		const int more = http_path_next(path, &path_cursor, &have);
+		if (more != http_path_next(wanted, &wanted_cursor, &want)) {
+			return false;
+		}
+		if (more == 0) {
+			return true;
+		}
+		if (want.size > 0 && want.data[0] == '{') {
+			if (have.size == 0) {
+				return false;
+			}
+			params[count++] = have;
+		} else if (!bytes_equal(have, want)) {
+			return false;
+		}
+	}
+}
+
+static bool decode_params(struct http_request *request, const struct bytes *raw)
+{
+	for (unsigned i = 0; i < HTTP_PARAMS_MAX && raw[i].data != NULL; i++) {
+		const size_t start = request->texts.size;
+		if (http_percent_decode(raw[i], &request->texts) != 0) {
+			http_problem(request, ANNALS_E_MALFORMED,
+				"the path holds an invalid percent-encoding", NULL);
+			return false;
+		}
+		request->params[i] =
+			bytes_of(request->texts.data + start, request->texts.size - start);
+	}
+	return true;
+}
+
+/* 405 and OPTIONS: which methods the path takes. */
+static void send_allowed(struct http_request *request, const char *allowed)
+{
+	if (bytes_is(request->method, "OPTIONS")) {
+		http_begin(request, 204, NULL);
+		http_header(request, "Allow", "%s", allowed);
+		http_send(request, NULL);
+		return;
+	}
+	struct buf body = BUF_INIT;
+	struct json_writer writer;
+	char text[160];
+	snprintf(text, sizeof(text), "this resource takes %s", allowed);
+	http_problem_open(&writer, &body, ANNALS_E_METHOD_NOT_ALLOWED, text, NULL);
+	json_end_object(&writer);
+	counter_add(&http_loop(request)->counters.failures[-ANNALS_E_METHOD_NOT_ALLOWED], 1);
+	http_begin(request, 405, "application/problem+json");
+	http_header(request, "Allow", "%s", allowed);
+	http_send(request, &body);
+}
+
+static void check_json_body(struct http_request *request)
+{
+	struct http_head head;
+	http_head_again(request, &head);
+	const struct bytes type = http_head_value(&head, "Content-Type");
+	/* curl -d sends the form type unless told otherwise; a JSON text is recognised all the
+	 * same. */
+	if (type.size > 0 && !media_type_is_json(type) &&
+		!media_type_is(type, "application/x-www-form-urlencoded")) {
+		http_problem(request, ANNALS_E_UNSUPPORTED_MEDIA,
+			"the content type of this request must be application/json", NULL);
+		return;
+	}
+	http_collect(request, HTTP_JSON_BODY_BYTES_MAX, "json-body-bytes-max", request->route->run);
+}
+
+void http_dispatch(struct http_request *request)
+{
+	char allowed[64] = "";
+	for (size_t i = 0; i < ANNALS_COUNT_OF(routes); i++) {
+		struct bytes raw[HTTP_PARAMS_MAX] = {{NULL, 0}};
+		if (!path_matches(request->path, routes[i].path, raw)) {
+			continue;
+		}
+		const bool is_get = bytes_is(bytes_text(routes[i].method), "GET");
+		if (!bytes_is(request->method, routes[i].method) &&
+			!(is_get && request->head_only)) {
+			const size_t used = strlen(allowed);
+			snprintf(allowed + used, sizeof(allowed) - used, "%s%s%s",
+				used > 0 ? ", " : "", routes[i].method, is_get ? ", HEAD" : "");
+			continue;
+		}
+		request->route = &routes[i];
+		if (!decode_params(request, raw)) {
+			return;
+		}
+		if (routes[i].body == HTTP_JSON_BODY) {
+			check_json_body(request);
+		} else {
+			routes[i].run(request);
+		}
+		return;
+	}
+	if (allowed[0] != 0) {
+		send_allowed(request, allowed);
+	} else {
+		http_problem(request, ANNALS_E_NOT_FOUND, "there is no such resource", NULL);
+	}
+}

@@ -1,0 +1,74 @@
+/* The binary protocol's glue, shared by the proto_native*.c files. Loop thread. docs/protocol.md is
+ * the contract. */
+#ifndef SERVER_PROTO_NATIVE_H
+#define SERVER_PROTO_NATIVE_H
+
+#include "net/conn.h"
+#include "ops.h"
+#include "wire.pb-c.h"
+#include <annals/schemas.h>
+
+/* Room for control messages beside the largest request. */
+#define NATIVE_CONTROL_BYTES_MAX (512u << 10)
+
+struct native_conn {
+	bool greeted;
+	struct list_node subscriptions;
+	unsigned subscription_count;
+	uint64_t last_subscription;
+};
+
+struct native_request {
+	struct request base;
+	uint32_t correlation;
+	uint8_t operation;
+	struct op *op; /* NULL when none is pending */
+};
+
+struct native_handler {
+	const char *name;
+	void (*handle)(struct native_request *request, const struct frame *frame);
+};
+
+/* Starts a control message in loop->reply, behind the place of the frame header. */
+struct buf *native_reply(struct native_request *request);
+/* Answers with the control message in loop->reply and, unless NULL, data, whose memory is taken.
+ * Ends the request. */
+void native_answer(struct native_request *request, struct buf *data);
+/* The same with a protobuf-c message. */
+void native_answer_message(struct native_request *request, const ProtobufCMessage *message);
+/* Answers with an Error. detail may be NULL. Ends the request. */
+void native_fail(struct native_request *request, int status, const char *text,
+	const struct op_detail *detail);
+/* The operation ended: answers with its error. Releases it. */
+void native_fail_op(struct native_request *request, struct op *op);
+/* Unpacks the control message into loop->arena, or answers with an error and returns NULL. */
+void *native_unpack(struct native_request *request, const struct frame *frame,
+	const ProtobufCMessageDescriptor *descriptor);
+/* Fills an Error message that borrows from its arguments. */
+void native_fill_error(
+	Annals__V1__Error *error, int status, const char *text, const struct op_detail *detail);
+/* The largest frame that is taken. */
+size_t native_frame_bytes_max(const struct loop *loop);
+
+/* Handlers. */
+void native_append(struct native_request *request, const struct frame *frame);
+void native_fetch(struct native_request *request, const struct frame *frame);
+void native_offset_for_time(struct native_request *request, const struct frame *frame);
+void native_topic_create(struct native_request *request, const struct frame *frame);
+void native_topic_list(struct native_request *request, const struct frame *frame);
+void native_topic_describe(struct native_request *request, const struct frame *frame);
+void native_topic_update(struct native_request *request, const struct frame *frame);
+void native_topic_delete(struct native_request *request, const struct frame *frame);
+void native_subscribe(struct native_request *request, const struct frame *frame);
+void native_credit(struct native_request *request, const struct frame *frame);
+void native_unsubscribe(struct native_request *request, const struct frame *frame);
+void native_offset_commit(struct native_request *request, const struct frame *frame);
+void native_offset_fetch(struct native_request *request, const struct frame *frame);
+void native_group_list(struct native_request *request, const struct frame *frame);
+
+/* Subscriptions of a connection: go on pushing; drop them all. */
+void native_pump_all(struct conn *conn);
+void native_drop_subscriptions(struct conn *conn);
+
+#endif

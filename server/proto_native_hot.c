@@ -1,0 +1,207 @@
+#include "proto_native.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+/* ---- Append ---- */
+
+#define RUNS_ON_STACK 16
+
+static int encode_runs(struct buf *reply, const struct op_append *append)
+{
+	const struct append_request *stored = &append->request;
+	struct wire_append_run few[RUNS_ON_STACK] = {0};
+	struct wire_append_run *runs = few;
+	int status;
+	if (stored->part_count > RUNS_ON_STACK) {
+		runs = calloc(stored->part_count, sizeof(*runs));
+		if (runs == NULL) {
+			return ANNALS_E_NO_MEMORY;
+		}
+	}
+	for (size_t i = 0; i < stored->part_count; i++) {
+		runs[i] = (struct wire_append_run){
+			.partition = stored->parts[i].partition,
+			.count = stored->parts[i].summary.count,
+			.base_offset = stored->parts[i].base_offset,
+			.base_position = stored->parts[i].base_position,
+		};
+	}
+	status = wire_append_response_encode(reply, stored->topic_id, stored->recorded_us,
+		(uint32_t)stored->durability, runs, stored->part_count);
+	if (runs != few) {
+		free(runs);
+	}
+	return status;
+}
+
+static void append_done(struct op *op)
+{
+	struct native_request *request = op->arg;
+	struct conn *conn = request->base.conn;
+	request->op = NULL;
+	if (op->status != 0) {
+		native_fail_op(request, op);
+		return;
+	}
+	if (encode_runs(native_reply(request), (struct op_append *)op) != 0) {
+		conn_close(conn, CONN_CLOSE_NO_MEMORY);
+	}
+	op_release(op);
+	native_answer(request, NULL);
+}
+
+/* One part for each batch announced; together they are the frame's data. */
+static int add_parts(
+	struct op_append *append, const struct wire_append_request *wire, struct bytes data)
+{
+	struct op *op = &append->op;
+	struct wire_append_batch batch;
+	size_t cursor = 0;
+	size_t left = data.size;
+	int more;
+	int status = buf_add(&append->body, data.data, data.size);
+	while (status == 0 && (more = wire_append_next_batch(wire, &cursor, &batch)) == 1) {
+		if (batch.body_bytes > left) {
+			return op_fail(op, ANNALS_E_CORRUPT_BATCH,
+				"the batch for partition %u announces %u bytes but only %zu are "
+				"there",
+				batch.partition, batch.body_bytes, left);
+		}
+		left -= batch.body_bytes;
+		if (batch.producer_id != 0) {
+			return op_fail(op, ANNALS_E_UNSUPPORTED_OPERATION,
+				"idempotent producers are not available in this version");
+		}
+		status = op_append_add_part(append, batch.partition, (enum batch_codec)batch.codec,
+			batch.body_bytes, batch.count, &batch.body_crc);
+	}
+	if (status == 0 && more < 0) {
+		return op_fail(op, more, "the list of batches is malformed");
+	}
+	if (status == 0 && left > 0) {
+		return op_fail(
+			op, ANNALS_E_CORRUPT_BATCH, "%zu bytes of data belong to no batch", left);
+	}
+	return status;
+}
+
+void native_append(struct native_request *request, const struct frame *frame)
+{
+	struct op_append *append = op_append_new(request->base.conn->loop);
+	struct wire_append_request wire;
+	int status;
+	if (append == NULL) {
+		native_fail(request, ANNALS_E_NO_MEMORY, "out of memory", NULL);
+		return;
+	}
+	append->op.arg = request;
+	append->op.done = append_done;
+	status = wire_append_request_decode(frame->control, &wire, &append->op.error);
+	if (status == 0) {
+		append->durability = (enum durability)wire.durability;
+		status = add_parts(append, &wire, frame->data);
+	}
+	if (status != 0) {
+		append->op.status = status;
+		native_fail_op(request, &append->op);
+		return;
+	}
+	request->op = &append->op;
+	if (op_append_start(append, wire.topic) == OP_DONE) {
+		append_done(&append->op);
+	}
+}
+
+/* ---- Fetch ---- */
+
+static void fetch_done(struct op *op)
+{
+	struct native_request *request = op->arg;
+	struct op_read *read = (struct op_read *)op;
+	struct wire_fetch_response response;
+	request->op = NULL;
+	if (op->status != 0) {
+		native_fail_op(request, op);
+		return;
+	}
+	response = (struct wire_fetch_response){
+		.topic_id = op->topic->id,
+		.first_offset = read->request.first_offset,
+		.end_offset = read->request.end_offset,
+		.next_offset = read->request.next_offset,
+	};
+	if (wire_fetch_response_encode(native_reply(request), &response) != 0) {
+		conn_close(request->base.conn, CONN_CLOSE_NO_MEMORY);
+	}
+	native_answer(request, &read->request.batches);
+	op_release(op);
+}
+
+void native_fetch(struct native_request *request, const struct frame *frame)
+{
+	struct op_read *read;
+	struct wire_fetch_request wire;
+	struct error err = {0};
+	int status = wire_fetch_request_decode(frame->control, &wire, &err);
+	if (status != 0) {
+		native_fail(request, status, err.text, NULL);
+		return;
+	}
+	read = op_read_new(request->base.conn->loop);
+	if (read == NULL) {
+		native_fail(request, ANNALS_E_NO_MEMORY, "out of memory", NULL);
+		return;
+	}
+	read->op.arg = request;
+	read->op.done = fetch_done;
+	read->partition = wire.partition;
+	read->offset = wire.offset;
+	read->bytes_max = wire.bytes_max;
+	read->wait_us = (uint64_t)wire.wait_ms * 1000;
+	read->codecs = wire.codecs;
+	request->op = &read->op;
+	if (op_read_start(read, wire.topic, wire.topic_id) == OP_DONE) {
+		fetch_done(&read->op);
+	}
+}
+
+/* ---- Offset for a time ---- */
+
+static void find_time_done(struct op *op)
+{
+	struct native_request *request = op->arg;
+	Annals__V1__OffsetForTimeResponse response;
+	request->op = NULL;
+	if (op->status != 0) {
+		native_fail_op(request, op);
+		return;
+	}
+	annals__v1__offset_for_time_response__init(&response);
+	response.offset = ((struct op_find_time *)op)->request.offset;
+	response.topic_id = op->topic->id;
+	native_answer_message(request, &response.base);
+	op_release(op);
+}
+
+void native_offset_for_time(struct native_request *request, const struct frame *frame)
+{
+	struct op_find_time *find;
+	Annals__V1__OffsetForTimeRequest *message =
+		native_unpack(request, frame, &annals__v1__offset_for_time_request__descriptor);
+	if (message == NULL) {
+		return;
+	}
+	find = op_find_time_new(request->base.conn->loop);
+	if (find == NULL) {
+		native_fail(request, ANNALS_E_NO_MEMORY, "out of memory", NULL);
+		return;
+	}
+	find->op.arg = request;
+	find->op.done = find_time_done;
+	find->partition = message->partition;
+	find->time_us = message->time_us;
+	request->op = &find->op;
+	if (op_find_time_start(find, bytes_text(message->topic)) == OP_DONE) {
+		find_time_done(&find->op);
+	}
+}

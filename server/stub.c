@@ -1,1 +1,0 @@
-typedef int server_not_empty_until_it_has_files;
