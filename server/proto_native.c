@@ -131,17 +131,15 @@ static void fail_and_finish(struct native_request *request, int status, const ch
 	conn_finish(conn, CONN_CLOSE_PROTOCOL);
 }
 
+#define LIMITS_MAX 32
+
 static size_t hello_limits(
 	const struct loop *loop, Annals__V1__Limit *limits, Annals__V1__Limit **pointers)
 {
 	size_t def_count;
 	const struct option_def *defs = option_defs(&def_count);
 	size_t count = 0;
-	annals__v1__limit__init(&limits[0]);
-	limits[0].name = (char *)(uintptr_t) "frame-bytes-max";
-	limits[0].value = native_frame_bytes_max(loop);
-	pointers[count++] = &limits[0];
-	for (size_t i = 0; i < def_count && count < 32; i++) {
+	for (size_t i = 0; i < def_count && count < LIMITS_MAX; i++) {
 		if (defs[i].is_limit) {
 			annals__v1__limit__init(&limits[count]);
 			limits[count].name = (char *)(uintptr_t)defs[i].name;
@@ -159,10 +157,14 @@ static void hello(struct native_request *request, const struct frame *frame)
 	struct native_conn *state = conn_state(conn);
 	Annals__V1__HelloRequest *message;
 	Annals__V1__HelloResponse response;
-	Annals__V1__Limit limits[32];
-	Annals__V1__Limit *pointers[32];
+	Annals__V1__Limit limits[LIMITS_MAX];
+	Annals__V1__Limit *pointers[LIMITS_MAX];
 	char text[160];
 
+	if (state->greeted) {
+		native_fail(request, ANNALS_E_INVALID, "the hello was said before", NULL);
+		return;
+	}
 	message = native_unpack(request, frame, &annals__v1__hello_request__descriptor);
 	if (message == NULL) {
 		conn_finish(conn, CONN_CLOSE_PROTOCOL);
@@ -182,10 +184,6 @@ static void hello(struct native_request *request, const struct frame *frame)
 		fail_and_finish(request, ANNALS_E_UNSUPPORTED_VERSION, text, NULL);
 		return;
 	}
-	if (state->greeted) {
-		native_fail(request, ANNALS_E_INVALID, "the hello was said before", NULL);
-		return;
-	}
 	state->greeted = true;
 	annals__v1__hello_response__init(&response);
 	response.version = ANNALS_MIN(message->version_max, FRAME_VERSION_MAX);
@@ -197,9 +195,12 @@ static void hello(struct native_request *request, const struct frame *frame)
 	native_answer_message(request, &response.base);
 }
 
-static void ping(struct native_request *request, const struct frame *frame ANNALS_UNUSED)
+static void ping(struct native_request *request, const struct frame *frame)
 {
 	Annals__V1__PingResponse response;
+	if (native_unpack(request, frame, &annals__v1__ping_request__descriptor) == NULL) {
+		return;
+	}
 	annals__v1__ping_response__init(&response);
 	response.time_us = clock_wall_us();
 	native_answer_message(request, &response.base);
@@ -208,22 +209,22 @@ static void ping(struct native_request *request, const struct frame *frame ANNAL
 /* ---- Input ---- */
 
 static const struct native_handler handlers[] = {
-	[FRAME_HELLO] = {"hello", hello},
-	[FRAME_PING] = {"ping", ping},
-	[FRAME_TOPIC_CREATE] = {"topic-create", native_topic_create},
-	[FRAME_TOPIC_LIST] = {"topic-list", native_topic_list},
-	[FRAME_TOPIC_DESCRIBE] = {"topic-describe", native_topic_describe},
-	[FRAME_TOPIC_UPDATE] = {"topic-update", native_topic_update},
-	[FRAME_TOPIC_DELETE] = {"topic-delete", native_topic_delete},
-	[FRAME_APPEND] = {"append", native_append},
-	[FRAME_FETCH] = {"fetch", native_fetch},
-	[FRAME_OFFSET_FOR_TIME] = {"offset-for-time", native_offset_for_time},
-	[FRAME_SUBSCRIBE] = {"subscribe", native_subscribe},
-	[FRAME_CREDIT] = {"credit", native_credit},
-	[FRAME_UNSUBSCRIBE] = {"unsubscribe", native_unsubscribe},
-	[FRAME_OFFSET_COMMIT] = {"offset-commit", native_offset_commit},
-	[FRAME_OFFSET_FETCH] = {"offset-fetch", native_offset_fetch},
-	[FRAME_GROUP_LIST] = {"group-list", native_group_list},
+	[FRAME_HELLO] = {"hello", hello, false},
+	[FRAME_PING] = {"ping", ping, false},
+	[FRAME_TOPIC_CREATE] = {"topic-create", native_topic_create, false},
+	[FRAME_TOPIC_LIST] = {"topic-list", native_topic_list, false},
+	[FRAME_TOPIC_DESCRIBE] = {"topic-describe", native_topic_describe, false},
+	[FRAME_TOPIC_UPDATE] = {"topic-update", native_topic_update, false},
+	[FRAME_TOPIC_DELETE] = {"topic-delete", native_topic_delete, false},
+	[FRAME_APPEND] = {"append", native_append, true},
+	[FRAME_FETCH] = {"fetch", native_fetch, false},
+	[FRAME_OFFSET_FOR_TIME] = {"offset-for-time", native_offset_for_time, false},
+	[FRAME_SUBSCRIBE] = {"subscribe", native_subscribe, false},
+	[FRAME_CREDIT] = {"credit", native_credit, false},
+	[FRAME_UNSUBSCRIBE] = {"unsubscribe", native_unsubscribe, false},
+	[FRAME_OFFSET_COMMIT] = {"offset-commit", native_offset_commit, false},
+	[FRAME_OFFSET_FETCH] = {"offset-fetch", native_offset_fetch, false},
+	[FRAME_GROUP_LIST] = {"group-list", native_group_list, false},
 };
 
 static void dispatch(struct native_request *request, const struct frame *frame)
@@ -241,6 +242,8 @@ static void dispatch(struct native_request *request, const struct frame *frame)
 		(void)snprintf(
 			text, sizeof(text), "operation %u is not known here", frame->operation);
 		native_fail(request, ANNALS_E_UNSUPPORTED_OPERATION, text, NULL);
+	} else if (frame->data.size > 0 && !handlers[frame->operation].takes_data) {
+		native_fail(request, ANNALS_E_MALFORMED, "the operation takes no data", NULL);
 	} else {
 		handlers[frame->operation].handle(request, frame);
 	}
@@ -267,8 +270,8 @@ static ssize_t refuse(struct conn *conn, struct bytes input, const struct frame 
 		return PROTOCOL_CLOSE;
 	}
 	if (status == ANNALS_E_TOO_LARGE) {
-		detail.limit_name = "frame-bytes-max";
-		detail.limit = native_frame_bytes_max(conn->loop);
+		detail.limit_name = "request-bytes-max";
+		detail.limit = conn->loop->options->request_bytes_max;
 	}
 	fail_and_finish(request, status, err->text, &detail);
 	return (ssize_t)input.size;
@@ -309,16 +312,6 @@ static int native_open(struct conn *conn)
 	return 0;
 }
 
-static void native_deadline(struct conn *conn)
-{
-	struct frame frame = {0};
-	struct native_request *request = begin(conn, &frame);
-	if (request != NULL) {
-		fail_and_finish(request, ANNALS_E_TIMEOUT,
-			"the frame did not arrive within header-timeout", NULL);
-	}
-}
-
 static void native_abandon(struct request *base)
 {
 	struct native_request *request = (struct native_request *)base;
@@ -330,24 +323,6 @@ static void native_close(struct conn *conn)
 	native_drop_subscriptions(conn);
 }
 
-static size_t native_refusal(uint8_t *out, size_t room)
-{
-	struct buf control = BUF_INIT;
-	Annals__V1__Error error;
-	size_t size = 0;
-	native_fill_error(
-		&error, ANNALS_E_OVERLOADED, "connections-max connections are open", NULL);
-	error.limit_name = (char *)(uintptr_t) "connections-max";
-	if (pack_message(&error.base, &control) == 0 && control.size + FRAME_HEADER_BYTES <= room) {
-		frame_write_header(
-			out, FRAME_RESPONSE, FRAME_HELLO, ANNALS_E_OVERLOADED, 0, control.size, 0);
-		memcpy(out + FRAME_HEADER_BYTES, control.data, control.size);
-		size = FRAME_HEADER_BYTES + control.size;
-	}
-	buf_release(&control);
-	return size;
-}
-
 const struct protocol_ops protocol_native = {
 	.name = "binary",
 	.state_size = sizeof(struct native_conn),
@@ -356,8 +331,6 @@ const struct protocol_ops protocol_native = {
 	.open = native_open,
 	.input = native_input,
 	.writable = native_pump_all,
-	.deadline = native_deadline,
 	.abandon = native_abandon,
 	.close = native_close,
-	.refusal = native_refusal,
 };

@@ -9,7 +9,7 @@
 #include <annals/schemas.h>
 
 /* Room for control messages beside the largest request. */
-#define NATIVE_CONTROL_BYTES_MAX (512u << 10)
+#define NATIVE_CONTROL_BYTES_MAX (1u << 20)
 
 struct native_conn {
 	bool greeted;
@@ -28,6 +28,7 @@ struct native_request {
 struct native_handler {
 	const char *name;
 	void (*handle)(struct native_request *request, const struct frame *frame);
+	bool takes_data;
 };
 
 /* Starts a control message in loop->reply, behind the place of the frame header. */

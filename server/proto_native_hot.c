@@ -58,29 +58,33 @@ static int add_parts(
 	struct wire_append_batch batch;
 	size_t cursor = 0;
 	size_t left = data.size;
-	int more;
+	int more = 0;
 	int status = buf_add(&append->body, data.data, data.size);
 	while (status == 0 && (more = wire_append_next_batch(wire, &cursor, &batch)) == 1) {
+		struct append_part *part;
 		if (batch.body_bytes > left) {
-			return op_fail(op, ANNALS_E_CORRUPT_BATCH,
+			return op_fail(op, ANNALS_E_MALFORMED,
 				"the batch for partition %u announces %u bytes but only %zu are "
 				"there",
 				batch.partition, batch.body_bytes, left);
 		}
 		left -= batch.body_bytes;
-		if (batch.producer_id != 0) {
-			return op_fail(op, ANNALS_E_UNSUPPORTED_OPERATION,
-				"idempotent producers are not available in this version");
-		}
-		status = op_append_add_part(append, batch.partition, (enum batch_codec)batch.codec,
+		status = op_append_add_part(append, batch.partition,
+			(enum batch_codec)ANNALS_MIN(batch.codec, (uint32_t)BATCH_CODECS),
 			batch.body_bytes, batch.count, &batch.body_crc);
+		if (status == 0) {
+			part = &append->request.parts[append->request.part_count - 1];
+			part->producer_id = batch.producer_id;
+			part->producer_epoch = (uint16_t)batch.producer_epoch;
+			part->first_sequence = batch.first_sequence;
+		}
 	}
 	if (status == 0 && more < 0) {
 		return op_fail(op, more, "the list of batches is malformed");
 	}
 	if (status == 0 && left > 0) {
 		return op_fail(
-			op, ANNALS_E_CORRUPT_BATCH, "%zu bytes of data belong to no batch", left);
+			op, ANNALS_E_MALFORMED, "%zu bytes of data belong to no batch", left);
 	}
 	return status;
 }

@@ -139,14 +139,16 @@ static int add_group(void *arg, struct bytes group)
 	return text == NULL ? ANNALS_E_TOO_LARGE : add_pointer(pointers, text);
 }
 
-void native_group_list(struct native_request *request, const struct frame *frame ANNALS_UNUSED)
+void native_group_list(struct native_request *request, const struct frame *frame)
 {
 	struct loop *loop = request->base.conn->loop;
 	Annals__V1__GroupListResponse response;
 	struct pointers pointers = {.arena = &loop->arena};
 	struct error err = {0};
 	int status;
-	unpack_arena_reset(&loop->arena);
+	if (native_unpack(request, frame, &annals__v1__group_list_request__descriptor) == NULL) {
+		return;
+	}
 	status = store_group_list(loop->store, add_group, &pointers, &err);
 	if (status != 0) {
 		native_fail(request, status,

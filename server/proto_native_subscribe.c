@@ -2,12 +2,13 @@
 #include <stdlib.h>
 
 #define PUSH_BYTES_MAX (256u << 10)
+#define CREDIT_MAX (1ll << 62)
 
 struct subscription {
 	struct list_node node;
 	struct conn *conn;
 	uint64_t id;
-	uint64_t credit_bytes;
+	int64_t credit_bytes; /* the last push may have made it negative */
 	struct op_tail *tail;
 	struct native_request *starting; /* until the subscribe is answered */
 };
@@ -79,7 +80,7 @@ static void pump(struct subscription *subscription)
 		struct tail_item item;
 		struct wire_push wire;
 		struct buf data = BUF_INIT;
-		size_t bytes_max = ANNALS_MIN(subscription->credit_bytes, PUSH_BYTES_MAX);
+		size_t bytes_max = (size_t)ANNALS_MIN(subscription->credit_bytes, PUSH_BYTES_MAX);
 		int status = op_tail_next(subscription->tail, bytes_max, &item);
 		if (status == 0) {
 			return;
@@ -95,8 +96,7 @@ static void pump(struct subscription *subscription)
 			.end_offset = item.end_offset,
 			.caught_up = item.caught_up,
 		};
-		subscription->credit_bytes -=
-			ANNALS_MIN(subscription->credit_bytes, item.batches.size);
+		subscription->credit_bytes -= (int64_t)item.batches.size;
 		op_tail_take(subscription->tail, &data);
 		push(subscription, &wire, 0, &data);
 	}
@@ -123,6 +123,14 @@ void native_drop_subscriptions(struct conn *conn)
 	LIST_FOR_EACH_SAFE (node, following, &state->subscriptions) {
 		drop(LIST_ENTRY(node, struct subscription, node));
 	}
+}
+
+static void add_credit(struct subscription *subscription, uint64_t bytes)
+{
+	int64_t more = (int64_t)ANNALS_MIN(bytes, (uint64_t)CREDIT_MAX);
+	subscription->credit_bytes = subscription->credit_bytes > CREDIT_MAX - more
+					     ? CREDIT_MAX
+					     : subscription->credit_bytes + more;
 }
 
 /* ---- Subscribe ---- */
@@ -240,7 +248,7 @@ static void start(struct native_request *request, const Annals__V1__SubscribeReq
 	tail->start = from;
 	tail->start_value = message->start_time_us;
 	tail->codecs = message->codecs;
-	subscription->credit_bytes = message->credit_bytes;
+	add_credit(subscription, message->credit_bytes);
 	if (op_tail_start(tail, bytes_text(message->topic), message->topic_id, partitions,
 		    message->n_partition) == OP_DONE) {
 		tail_done(&tail->op);
@@ -269,8 +277,8 @@ void native_subscribe(struct native_request *request, const struct frame *frame)
 		native_fail(request, ANNALS_E_INVALID, "the start of the subscription is not known",
 			NULL);
 	} else if (from == TAIL_OFFSETS && message->n_partition == 0) {
-		native_fail(request, ANNALS_E_INVALID,
-			"a subscription from offsets names its partitions", NULL);
+		start(request, message,
+			TAIL_EARLIEST); /* no partition, no offset: all of everything */
 	} else {
 		start(request, message, from);
 	}
@@ -294,10 +302,7 @@ void native_credit(struct native_request *request, const struct frame *frame)
 			NULL);
 		return;
 	}
-	if (__builtin_add_overflow(subscription->credit_bytes, message->credit_bytes,
-		    &subscription->credit_bytes)) {
-		subscription->credit_bytes = UINT64_MAX;
-	}
+	add_credit(subscription, message->credit_bytes);
 	annals__v1__credit_response__init(&response);
 	native_answer_message(request, &response.base);
 	pump(subscription);
