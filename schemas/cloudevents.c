@@ -216,7 +216,7 @@ static int set_text(struct cloudevent *event, const struct attribute_def *def, s
 	case CLASS_KEY:
 		return set_key(record, name, text, err);
 	case CLASS_KEY64: {
-		struct bytes key;
+		struct bytes key = {NULL, 0};
 		const int status = set_base64(event, name, text, true, &key, err);
 		return status != 0 ? status : set_key(record, name, key, err);
 	}
