@@ -325,8 +325,14 @@ static void run_binary(struct http_request *request)
 			       : read_query(request, &event, &err);
 	}
 	if (status == 0) {
-		status = cloudevent_finish(&event, http_head_value(&head, "Content-Type"),
-			buf_bytes(&request->body), whole, &err);
+		struct bytes type = http_head_value(&head, "Content-Type");
+		/* What curl -d says unless it is told otherwise, and no form: JSON is more likely
+		 * meant. */
+		if (!whole && media_type_is(type, "application/x-www-form-urlencoded") &&
+			json_is_valid(buf_bytes(&request->body))) {
+			type = bytes_of(NULL, 0);
+		}
+		status = cloudevent_finish(&event, type, buf_bytes(&request->body), whole, &err);
 	}
 	status = status != 0 ? status : http_batcher_add(&append->batcher, &event.record, &err);
 	cloudevent_release(&event);
