@@ -1,0 +1,47 @@
+# Completion of annals(1) for bash.
+_annals() {
+	local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
+	local common='--server --token --timeout --quiet --help' words= command=${COMP_WORDS[1]:-} sub=${COMP_WORDS[2]:-}
+	case $previous in
+	--output) words='ndjson table raw' ;;
+	--format) words='ndjson binary' ;;
+	--durability) words='fsync os' ;;
+	--from) words='earliest latest' ;;
+	esac
+	if [ -z "$words" ] && [ "$COMP_CWORD" -eq 1 ]; then
+		words='append read topic offsets dump load status --help --version'
+	elif [ -z "$words" ] && [ "$COMP_CWORD" -eq 2 ] && [ "$command" = topic ]; then
+		words='create list show update delete'
+	elif [ -z "$words" ] && [ "$COMP_CWORD" -eq 2 ] && [ "$command" = offsets ]; then
+		words='show commit list'
+	elif [ -z "$words" ] && [[ $current == -* ]]; then
+		case $command in
+		append) words='--type --source --key --data --content-type --id --subject --time --partition' ;;
+		read) words='--from --partition --follow --limit --type --key --output' ;;
+		topic)
+			case $sub in
+			create | update) words='--partitions --retention-age --retention-bytes --retention-events --durability --event-bytes-max --streams' ;;
+			delete) words='--yes' ;;
+			esac
+			;;
+		offsets) words='--metadata' ;;
+		dump) words='--format --resume' ;;
+		load) words='--partitions --resume' ;;
+		esac
+		words+=" $common"
+	elif [ -z "$words" ]; then
+		# Topics where one is expected; files otherwise.
+		case $command:$sub:$COMP_CWORD in
+		append:*:2 | read:*:2 | dump:*:2 | load:*:2 | topic:show:3 | topic:update:3 | topic:delete:3 | offsets:*:4)
+			words=$(annals topic list --timeout 500ms 2>/dev/null | tail -n +2 | cut -f1)
+			;;
+		offsets:show:3 | offsets:commit:3) words=$(annals offsets list --timeout 500ms 2>/dev/null) ;;
+		*)
+			mapfile -t COMPREPLY < <(compgen -f -- "$current")
+			return
+			;;
+		esac
+	fi
+	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
+}
+complete -F _annals annals
