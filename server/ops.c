@@ -97,6 +97,14 @@ void op_drain_all(struct loop *loop)
 	}
 }
 
+void op_stop_waiting(struct op *op)
+{
+	if (op != NULL && !list_is_empty(&op->waiting_node)) {
+		list_remove(&op->waiting_node);
+		classes[op->kind]->drain(op);
+	}
+}
+
 static void count(struct op *op)
 {
 	struct counters *counters = &op->loop->counters;

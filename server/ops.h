@@ -68,6 +68,9 @@ struct op {
 	struct list_node waiting_node; /* in loop->waiting */
 };
 void op_release(struct op *op); /* NULL is a no-op */
+/* A read that waits for events to come ends now, with what it has; done() is called from within. No
+ * effect on others; NULL is a no-op. */
+void op_stop_waiting(struct op *op);
 /* Loop thread: ends everything that waits for events to come, because the server drains: long polls
  * with what they have, tails with ANNALS_E_UNAVAILABLE. */
 void op_drain_all(struct loop *loop);

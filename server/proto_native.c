@@ -312,6 +312,17 @@ static int native_open(struct conn *conn)
 	return 0;
 }
 
+/* Nobody will ask for more: reads that wait are answered with what they have. */
+static void native_input_end(struct conn *conn)
+{
+	struct list_node *node;
+	struct list_node *following;
+	LIST_FOR_EACH_SAFE (node, following, &conn->requests) {
+		op_stop_waiting(LIST_ENTRY(node, struct native_request, base.node)->op);
+	}
+	conn_finish(conn, CONN_CLOSE_PEER);
+}
+
 static void native_abandon(struct request *base)
 {
 	struct native_request *request = (struct native_request *)base;
@@ -330,6 +341,7 @@ const struct protocol_ops protocol_native = {
 	.ordered = false,
 	.open = native_open,
 	.input = native_input,
+	.input_end = native_input_end,
 	.writable = native_pump_all,
 	.abandon = native_abandon,
 	.close = native_close,

@@ -5,6 +5,7 @@
 #include <annals/hash.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static struct client client;
 
@@ -572,6 +573,21 @@ START_TEST(test_subscription_ends_with_its_topic)
 }
 END_TEST
 
+START_TEST(test_waiting_fetch_does_not_outlive_its_client)
+{
+	struct client other;
+	create_topic(&client, "t", 1);
+	client_open(&other);
+	send_fetch(&other, "t", 0, 0, 5000);
+	usleep(50000);
+	ck_assert_uint_eq(counter_get(&fixture_server.loops[0].counters.waits), 1);
+	client_close(&other);
+	usleep(200000);
+	ck_assert_uint_eq(counter_get(&fixture_server.loops[0].counters.waits), 0);
+	ck_assert_uint_eq(atomic_load(&fixture_server.connections), 1);
+}
+END_TEST
+
 START_TEST(test_connection_may_die_with_requests_in_flight)
 {
 	struct client other;
@@ -602,4 +618,5 @@ SUITE_MAIN("native", setup, teardown, test_hello_tells_version_store_and_limits,
 	test_offset_commit_errors_name_what_is_wrong, test_subscribe_pushes_history_then_what_comes,
 	test_subscribe_covers_all_partitions, test_subscribe_latest_skips_history,
 	test_subscribe_stops_without_credit, test_unsubscribe_ends_the_pushes,
-	test_subscription_ends_with_its_topic, test_connection_may_die_with_requests_in_flight)
+	test_subscription_ends_with_its_topic, test_connection_may_die_with_requests_in_flight,
+	test_waiting_fetch_does_not_outlive_its_client)
