@@ -109,13 +109,7 @@ static int parse_header(struct bytes encoded, struct record_header *ret)
 	return 0;
 }
 
-/* Names met so far in one event, to refuse the second of a kind. */
-struct names_seen {
-	struct bytes names[RECORD_EXTENSIONS_MAX];
-};
-
-static int check_attribute(const struct attribute *attribute, struct names_seen *seen,
-	uint32_t count, struct error *err)
+static int check_attribute(const struct attribute *attribute, struct error *err)
 {
 	struct bytes name = attribute->name;
 	if (name.size == 0 || name.size > RECORD_ATTRIBUTE_NAME_MAX) {
@@ -135,13 +129,6 @@ static int check_attribute(const struct attribute *attribute, struct names_seen 
 		return error_fail(err, ANNALS_E_VALIDATION,
 			"extension '%.*s' has the name of a field", (int)name.size, text);
 	}
-	for (uint32_t i = 0; i < count; i++) {
-		if (bytes_equal(seen->names[i], name)) {
-			return error_fail(err, ANNALS_E_VALIDATION, "extension '%.*s' occurs twice",
-				(int)name.size, text);
-		}
-	}
-	seen->names[count] = name;
 	bool is_text = attribute->kind == ATTRIBUTE_TEXT || attribute->kind == ATTRIBUTE_URI ||
 		       attribute->kind == ATTRIBUTE_URI_REFERENCE;
 	if (is_text && !field_is_utf8(attribute->value)) {
@@ -168,8 +155,8 @@ static int malformed(const char *what, struct error *err)
 	return error_fail(err, ANNALS_E_MALFORMED, "%s", what);
 }
 
-static int add_extension(struct record *record, struct bytes encoded, bool checked,
-	struct names_seen *seen, struct error *err)
+static int add_extension(
+	struct record *record, struct bytes encoded, bool checked, struct error *err)
 {
 	struct attribute attribute;
 	if (parse_attribute(encoded, &attribute) < 0) {
@@ -179,7 +166,7 @@ static int add_extension(struct record *record, struct bytes encoded, bool check
 		if (record->extension_count == RECORD_EXTENSIONS_MAX) {
 			return too_many("extensions", RECORD_EXTENSIONS_MAX, err);
 		}
-		int status = check_attribute(&attribute, seen, record->extension_count, err);
+		int status = check_attribute(&attribute, err);
 		if (status < 0) {
 			return status;
 		}
@@ -222,11 +209,32 @@ static int add_tag(struct record *record, struct bytes tag, bool checked, struct
 	return 0;
 }
 
+/* Extensions are a map: no name may be there twice. They are few. */
+static int check_names_differ(const struct record *record, struct error *err)
+{
+	struct bytes names[RECORD_EXTENSIONS_MAX];
+	struct attribute attribute;
+	size_t cursor = 0;
+	for (uint32_t count = 0; count < RECORD_EXTENSIONS_MAX; count++) {
+		if (record_next_extension(record, &cursor, &attribute) == 0) {
+			break;
+		}
+		for (uint32_t i = 0; i < count; i++) {
+			if (bytes_equal(names[i], attribute.name)) {
+				return error_fail(err, ANNALS_E_VALIDATION,
+					"extension '%.*s' occurs twice", (int)attribute.name.size,
+					(const char *)attribute.name.data);
+			}
+		}
+		names[count] = attribute.name;
+	}
+	return 0;
+}
+
 /* Inlined twice, so that the trusted form carries no checks at all. */
 static inline __attribute__((always_inline)) int decode(
 	struct bytes encoded, struct record *record, bool checked, struct error *err)
 {
-	struct names_seen seen; /* entries below extension_count are set */
 	struct field field;
 	size_t cursor = 0;
 	int more;
@@ -272,7 +280,7 @@ static inline __attribute__((always_inline)) int decode(
 			record->schema_version = (uint32_t)field.value;
 			break;
 		case FIELD_TAG(EVENT_extension, WIRE_BYTES):
-			status = add_extension(record, field.bytes, checked, &seen, err);
+			status = add_extension(record, field.bytes, checked, err);
 			break;
 		case FIELD_TAG(EVENT_header, WIRE_BYTES):
 			status = add_header(record, field.bytes, checked, err);
@@ -296,7 +304,7 @@ static inline __attribute__((always_inline)) int decode(
 			err, ANNALS_E_MALFORMED, "the event is malformed at byte %zu", cursor);
 	}
 	record->encoded = encoded;
-	return 0;
+	return checked && record->extension_count > 1 ? check_names_differ(record, err) : 0;
 }
 
 int record_decode(struct bytes encoded, struct record *ret_record, struct error *err)
