@@ -128,7 +128,8 @@ static int on_topic(
 {
 	struct publication *publication = arg;
 	struct catalog *catalog = &publication->shard->catalog;
-	struct topic_state *state;
+	struct topic_state *state = catalog_peek_id(catalog, topic->id);
+	uint32_t id = topic->id, partitions = state == NULL ? 0 : state->partition_count;
 	uint8_t key[TOPIC_KEY_BYTES];
 	int status;
 
@@ -141,18 +142,29 @@ static int on_topic(
 	if (status != 0) {
 		return status;
 	}
+	if (created != (state == NULL)) {
+		return error_fail(err, ANNALS_E_CORRUPT_DATA, "topic '%s' is %s", topic->name,
+			created ? "created twice" : "changed without being there");
+	}
 	if (created) {
 		if (topic->id >= catalog->next_topic_id) {
 			catalog->next_topic_id = topic->id + 1;
 		}
 		status = catalog_add(catalog, topic);
 	} else {
-		state = catalog_peek_id(catalog, topic->id);
-		status = state == NULL ? ANNALS_E_CORRUPT_DATA
-				       : catalog_replace(catalog, state, topic);
+		status = catalog_replace(catalog, state, topic);
 	}
-	return status == 0 ? 0
-			   : error_fail(err, status, "cannot take over topic '%s'", topic->name);
+	if (status != 0) {
+		return error_fail(err, status, "cannot take over topic '%s'", topic->name);
+	}
+	if (publication->recovering) {
+		state = catalog_peek_id(catalog, id);
+		status = recovery_load_partitions(publication->shard, state, partitions, err);
+		if (status != 0) {
+			(void)topic_ref(topic); /* the catalog has the caller's reference */
+		}
+	}
+	return status;
 }
 
 static int on_topic_delete(void *arg, uint32_t topic_id, struct error *err)

@@ -36,6 +36,22 @@ static int load_partition(struct shard *shard, MDB_txn *txn, struct topic_state 
 	return 0;
 }
 
+int recovery_load_partitions(
+	struct shard *shard, struct topic_state *state, uint32_t from, struct error *err)
+{
+	struct snapshot *snapshot;
+	int status = env_snapshot_begin(&shard->env, &snapshot, err);
+
+	if (status != 0) {
+		return status;
+	}
+	for (uint32_t i = from; i < state->partition_count && status == 0; i++) {
+		status = load_partition(shard, snapshot->txn, state, i, err);
+	}
+	env_snapshot_end(&shard->env, snapshot);
+	return status;
+}
+
 static int load_topic(struct shard *shard, MDB_txn *txn, struct bytes encoded, struct error *err)
 {
 	struct topic *topic;

@@ -139,6 +139,10 @@ void admit_refuse(struct store_request *request, int status, const char *text);
 
 /* recovery.c: before the threads start. */
 int recovery_run(struct shard *shard, struct error *err) ANNALS_MUST_CHECK;
+/* What LMDB holds of partitions that a replayed block adds: logs have watermarks of their own and
+ * may be settled before the topic's row is. */
+int recovery_load_partitions(struct shard *shard, struct topic_state *state, uint32_t from,
+	struct error *err) ANNALS_MUST_CHECK;
 
 /* settler.c */
 void *settler_main(void *shard);
