@@ -45,7 +45,7 @@ static void raise_file_limit(const struct options *options)
 	}
 	limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
 	if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < wanted) {
-		log_warning("fewer open files are allowed than connections-max needs", "allowed",
+		log_info("fewer open files are allowed than connections-max needs", "allowed",
 			log_u64(limit.rlim_cur), "wanted", log_u64(wanted), "hint",
 			"raise ulimit -n");
 	}
