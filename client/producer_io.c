@@ -251,7 +251,7 @@ static void complete(struct request *request, int status, const struct frame *re
 	const struct annals_error *error)
 {
 	struct producer_batch *batch = request->arg;
-	if (status != ANNALS_OK) {
+	if (status != ANNALS_OK || response == NULL) {
 		failed(batch, status, error);
 		return;
 	}

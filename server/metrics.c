@@ -3,6 +3,7 @@
 #include "ops.h"
 #include <annals/build.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -239,12 +240,14 @@ static int write_latency(struct buf *out, const struct server *server)
 static int write_process(struct buf *out, const struct server *server)
 {
 	struct rusage usage;
-	unsigned long long pages = 0;
 	unsigned long long resident = 0;
 	FILE *file = fopen("/proc/self/statm", "re");
 	if (file != NULL) {
-		if (fscanf(file, "%llu %llu", &pages, &resident) != 2) {
-			resident = 0;
+		char line[128];
+		char *end = line;
+		if (fgets(line, sizeof(line), file) != NULL) {
+			(void)strtoull(line, &end, 10);
+			resident = strtoull(end, NULL, 10);
 		}
 		(void)fclose(file);
 	}

@@ -92,6 +92,25 @@ static int delete_chunks(struct step *step, uint32_t topic_id, uint32_t index, u
 						 : env_error(code, err, "cannot delete a chunk");
 }
 
+/* Writes the partition's row and commits. */
+static int commit_trim(struct shard *shard, struct step *step, struct topic_state *state,
+	struct partition *partition, struct partition_row *row, uint64_t first_offset,
+	struct error *err)
+{
+	int status;
+
+	row->first_offset = first_offset;
+	status = table_put_partition(&shard->env, step->txn, state->id, partition->index, row, err);
+	if (status != 0) {
+		mdb_txn_abort(step->txn);
+		return status;
+	}
+	ANNALS_FAULT("cleanup.before_commit");
+	status = env_commit(step->txn, err);
+	ANNALS_FAULT("cleanup.after_commit");
+	return status;
+}
+
 /* One partition whose first offset moved. */
 static int trim_step(struct shard *shard, struct topic_state *state, struct partition *partition,
 	struct error *err)
@@ -109,21 +128,10 @@ static int trim_step(struct shard *shard, struct topic_state *state, struct part
 	if (status == 0) {
 		status = delete_chunks(&step, state->id, partition->index, first_offset, &row, err);
 	}
-	if (status == 0 && step.pages == 0 && row.first_offset == first_offset) {
+	if (status != 0 || (step.pages == 0 && row.first_offset == first_offset)) {
 		mdb_txn_abort(step.txn);
-	} else if (status == 0) {
-		row.first_offset = first_offset;
-		status = table_put_partition(
-			&shard->env, step.txn, state->id, partition->index, &row, err);
-		if (status != 0) {
-			mdb_txn_abort(step.txn);
-			return status;
-		}
-		ANNALS_FAULT("cleanup.before_commit");
-		status = env_commit(step.txn, err);
-		ANNALS_FAULT("cleanup.after_commit");
 	} else {
-		mdb_txn_abort(step.txn);
+		status = commit_trim(shard, &step, state, partition, &row, first_offset, err);
 	}
 	if (status != 0) {
 		return status;

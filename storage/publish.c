@@ -31,6 +31,7 @@ static int remember_touched(struct publication *publication, struct partition *p
 		return 0;
 	}
 	if (publication->touched_count == publication->touched_capacity) {
+		assert(publication->touched_capacity > 0);
 		larger = malloc(publication->touched_capacity * 2 * sizeof(struct partition *));
 		if (larger == NULL) {
 			return ANNALS_E_NO_MEMORY;

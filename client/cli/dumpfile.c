@@ -160,7 +160,8 @@ int dumpfile_next(struct dumpfile *dump, struct annals_event *ret)
 int dumpfile_write_header(FILE *file, uint32_t partitions)
 {
 	uint8_t header[DUMP_HEADER_BYTES];
-	memcpy(header, DUMP_MAGIC, 8);
+	memcpy(header, DUMP_MAGIC,
+		8); /* NOLINT(bugprone-not-null-terminated-result): 8 bytes, no text */
 	store_u32(header + 8, DUMP_FORMAT);
 	store_u32(header + 12, partitions);
 	return fwrite(header, 1, sizeof(header), file) == sizeof(header) ? ANNALS_OK : ANNALS_E_IO;

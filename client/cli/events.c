@@ -43,7 +43,7 @@ static void parse_uuid(const char *text, uint8_t uuid[16])
 	size_t digits = 0;
 	memset(uuid, 0, 16);
 	for (; *text && digits < 32; text++) {
-		int c = *text;
+		int c = (unsigned char)*text;
 		int value = c >= '0' && c <= '9'   ? c - '0'
 			    : c >= 'a' && c <= 'f' ? c - 'a' + 10
 			    : c >= 'A' && c <= 'F' ? c - 'A' + 10

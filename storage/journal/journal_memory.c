@@ -71,6 +71,7 @@ static enum journal_result memory_write_block(struct journal *base, uint64_t pre
 		journal->last++;
 		journal->blocks[journal->last - journal->first] =
 			(struct memory_block){copy, block.size};
+		/* cppcheck-suppress memleak ; the block owns it now */
 		copy = NULL;
 		journal->bytes += block.size;
 		*ret_number = journal->last;
