@@ -278,8 +278,8 @@ START_TEST(test_http_append_stream_in_segments)
 		for (int i = 0; i < 50; i++) {
 			last[i] = -1;
 		}
-		for (const char *at = strstr(events, "\"id\":\""); at != NULL;
-			at = strstr(at + 1, "\"id\":\"")) {
+		for (const char *at = find_text(events, "\"id\":\""); at != NULL;
+			at = find_text(at + 1, "\"id\":\"")) {
 			const long id = strtol(at + 6, NULL, 10);
 			ck_assert_int_lt(last[id % 50], id);
 			last[id % 50] = id;

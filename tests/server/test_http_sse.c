@@ -174,13 +174,13 @@ START_TEST(test_http_sse_resume_is_exact)
 		take_part(last_id, 3000 + rounds * 1777 % 20000, &events);
 		rounds++;
 		/* Chunk framing falls between blocks: each write ends after one. */
-		for (const char *at = strstr(buf_text(&events), "\ndata: {\"specversion\"");
-			at != NULL; at = strstr(at + 1, "\ndata: {\"specversion\"")) {
-			if (strstr(at + 1, "}\n\n") == NULL) {
+		for (const char *at = find_text(buf_text(&events), "\ndata: {\"specversion\"");
+			at != NULL; at = find_text(at + 1, "\ndata: {\"specversion\"")) {
+			if (find_text(at + 1, "}\n\n") == NULL) {
 				break; /* cut off: it was not seen */
 			}
 			const unsigned id =
-				(unsigned)strtoul(strstr(at, "\"id\":\"") + 6, NULL, 10);
+				(unsigned)strtoul(find_text(at, "\"id\":\"") + 6, NULL, 10);
 			const uint64_t position = json_number(at, "annalsposition");
 			ck_assert_uint_lt(id, 3000);
 			ck_assert_msg(seen[id]++ == 0, "event %u came twice", id);
