@@ -258,7 +258,8 @@ int cleanup_step(struct shard *shard, struct error *err)
 	int status = 0;
 
 	(void)pthread_mutex_lock(&shard->tail.mutex);
-	if (!list_is_empty(&shard->trims)) {
+	/* Topics first, see settle_once(): the next settling takes their rows along. */
+	if (!list_is_empty(&shard->trims) && !overlay_has(&shard->overlay, TABLE_TOPICS)) {
 		partition = LIST_ENTRY(shard->trims.next, struct partition, trim_node);
 		state = topic_state_ref(partition->topic);
 		/* The next step takes another partition. */

@@ -134,6 +134,18 @@ int overlay_put(struct overlay *overlay, enum table table, struct bytes key, str
 	return 0;
 }
 
+bool overlay_has(const struct overlay *overlay, enum table table)
+{
+	struct list_node *node;
+
+	LIST_FOR_EACH (node, &overlay->rows) {
+		if (LIST_ENTRY(node, struct overlay_row, node)->table == table) {
+			return true;
+		}
+	}
+	return false;
+}
+
 void overlay_settled(struct overlay *overlay, uint64_t block)
 {
 	struct list_node *node, *following;

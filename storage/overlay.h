@@ -10,6 +10,7 @@
 #include "lmdb/tables.h"
 
 #include <annals/list.h>
+#include <stdbool.h>
 
 struct overlay_row {
 	struct overlay_row *next; /* in its bucket */
@@ -38,6 +39,8 @@ int overlay_put(struct overlay *overlay, enum table table, struct bytes key, str
 /* NULL if there is none (look in LMDB then). */
 const struct overlay_row *overlay_get(
 	const struct overlay *overlay, enum table table, struct bytes key);
+/* Is any row of the table changed? */
+bool overlay_has(const struct overlay *overlay, enum table table);
 /* Forgets the rows whose newest change is in a block up to `block`: they are in LMDB. */
 void overlay_settled(struct overlay *overlay, uint64_t block);
 

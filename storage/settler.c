@@ -523,23 +523,6 @@ static int commit_run(struct run *run, const struct changed_rows *changed, struc
 	return env_commit(run->txn, err);
 }
 
-/*
- * Under the mutex. A partition's row without its topic's would be lost on recovery (the topic is
- * then made anew from the journal, with empty partitions, and its batches would be settled twice):
- * topics go with the first of their batches.
- */
-static bool topics_have_changed(const struct shard *shard)
-{
-	struct list_node *node;
-
-	LIST_FOR_EACH (node, &shard->overlay.rows) {
-		if (LIST_ENTRY(node, struct overlay_row, node)->table == TABLE_TOPICS) {
-			return true;
-		}
-	}
-	return false;
-}
-
 /* One settle commit. 1 when something was settled, 0 when there was nothing to do. */
 static int settle_once(struct shard *shard, struct error *err)
 {
@@ -562,7 +545,11 @@ static int settle_once(struct shard *shard, struct error *err)
 	} else if (shard->tail.ready_bytes >= SETTLE_START_BYTES) {
 		choose_ready(&run);
 	}
-	run.with_rows = run.with_rows || (run.portion_count > 0 && topics_have_changed(shard));
+	/* A partition's row without its topic's would be lost on recovery (the topic is then made
+	 * anew from the journal, with empty partitions, and its batches would be settled twice):
+	 * topics go with the first of their batches. */
+	run.with_rows = run.with_rows ||
+			(run.portion_count > 0 && overlay_has(&shard->overlay, TABLE_TOPICS));
 	if (run.with_rows) {
 		status = copy_changed_rows(&run, &changed);
 		run.with_rows = run.rows_up_to > shard->meta.settled_block;

@@ -14,9 +14,17 @@ static void set_up(void)
 	store_fixture_open(&f);
 }
 
+static void fail_with_problem(void *arg, const char *text)
+{
+	(void)arg;
+	ck_abort_msg("%s", text);
+}
+
 static void expect_verified(void)
 {
-	struct verify_options options = {.data_dir = f.dir, .map_bytes = f.options.map_bytes};
+	struct verify_options options = {.data_dir = f.dir,
+		.map_bytes = f.options.map_bytes,
+		.problem = fail_with_problem};
 	struct verify_report report;
 	store_fixture_close(&f);
 	ck_assert_int_eq(store_verify(&options, &report, NULL), 0);
