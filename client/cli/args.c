@@ -23,7 +23,7 @@ static const struct cli_option *find(
 
 static int set(const struct cli *cli, const struct cli_option *option, const char *value)
 {
-	struct bytes text = bytes_text(value);
+	struct bytes text = bytes_text(value ? value : "");
 	int status = ANNALS_OK;
 	switch (option->kind) {
 	case CLI_FLAG:

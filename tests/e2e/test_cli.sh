@@ -135,6 +135,35 @@ runs 0 dump q --format ndjson && mv "$work/out" "$work/q.ndjson" && runs 0 load 
 runs 0 read from-json && plain <"$work/out" | sort | cmp - "$work/got" || fail 'NDJSON dump and load lost something'
 runs 7 load plain-json "$quakes" && shows err 'annals append'
 
+# --- on a terminal: colours, aligned tables, and neither with NO_COLOR
+on_terminal() {
+	python3 - "$@" >"$work/out" <<'PY'
+import os, pty, sys
+pid, fd = pty.fork()
+if pid == 0:
+    os.execv(os.environ["ANNALS"], [os.environ["ANNALS"]] + sys.argv[1:])
+shown = b""
+while True:
+    try:
+        part = os.read(fd, 65536)
+    except OSError:
+        break
+    if not part:
+        break
+    shown += part
+os.write(1, shown)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+PY
+}
+export ANNALS TERM=xterm
+on_terminal topic list || fail 'topic list on a terminal'
+shows out "$(printf '\033[1mtopic')"
+on_terminal read q --limit 2 && shows out "$(printf '\033[1mpartition')" && shows out '  gov.usgs.earthquake '
+NO_COLOR=1 on_terminal topic list && shows out 'topic ' && grep -q "$(printf '\033')" "$work/out" && fail 'colours with NO_COLOR'
+on_terminal append bad "$quakes" && shows out 'appended 1,707 events'
+python3 -c 'for i in range(100000): print("{\"specversion\":\"1.0\",\"id\":\"%d\",\"source\":\"/e2e\",\"type\":\"n\"}" % i)' >"$work/many"
+on_terminal append bad "$work/many" && shows out 'appending [' && shows out '/s, '
+
 # --- the end
 runs 0 topic delete bad --yes && runs 3 topic show bad
 stop_server TERM

@@ -84,7 +84,7 @@ END_TEST
 
 START_TEST(test_producer_lingers_then_sends)
 {
-	set(ANNALS_OPTION_LINGER_US, 20000);
+	set(ANNALS_OPTION_LINGER_US, 300000);
 	struct annals_producer *producer = open_producer();
 	send_numbers(producer, 0, 10);
 	for (int tries = 0; fake_server_end(server, 0) < 10 && tries < 500; tries++) {
@@ -187,6 +187,8 @@ END_TEST
 
 START_TEST(test_producer_gives_up_what_can_never_work)
 {
+	/* One batch, however slow the machine is: only the flush sends it. */
+	set(ANNALS_OPTION_LINGER_US, 10000000);
 	atomic_store(&switches->refuse_status, -ANNALS_E_TOO_LARGE);
 	atomic_store(&switches->refuse_appends, 1);
 	struct annals_producer *producer = open_producer();
