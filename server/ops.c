@@ -211,11 +211,6 @@ struct topic *op_topic_find(struct loop *loop, struct bytes name, uint32_t topic
 	struct error *err, struct op_detail *detail)
 {
 	struct topic *topic;
-	if (detail != NULL) {
-		size_t size = ANNALS_MIN(name.size, (size_t)TOPIC_NAME_MAX);
-		memcpy(detail->topic, name.data, size);
-		detail->topic[size] = 0;
-	}
 	if (name.size == 0 && topic_id != 0) {
 		topic = store_topic_find_id(loop->store, topic_id);
 		if (topic == NULL) {
@@ -225,6 +220,11 @@ struct topic *op_topic_find(struct loop *loop, struct bytes name, uint32_t topic
 	}
 	if (topic_name_check(name, err) != 0) {
 		return NULL;
+	}
+	if (detail !=
+		NULL) { /* never a name that is none: cut to size it may end inside a character */
+		memcpy(detail->topic, name.data, name.size);
+		detail->topic[name.size] = 0;
 	}
 	topic = store_topic_find(loop->store, name);
 	if (topic == NULL) {

@@ -196,8 +196,9 @@ void native_topic_update(struct native_request *request, const struct frame *fra
 	wanted = read_config(message->config);
 	for (size_t i = 0; i < message->n_field; i++) {
 		if (!set_field(&config, message->field[i], &wanted)) {
-			error_fail(&err, ANNALS_E_INVALID, "a topic has no setting '%.100s'",
-				message->field[i]);
+			/* Whole or not at all: the text must stay UTF-8. */
+			error_fail(&err, ANNALS_E_INVALID, "a topic has no setting '%s'",
+				strlen(message->field[i]) <= 100 ? message->field[i] : "...");
 			native_fail(request, ANNALS_E_INVALID, err.text, &detail);
 			return;
 		}
