@@ -3,6 +3,7 @@
 #include "suite.h"
 #include <annals/clock.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -293,8 +294,66 @@ START_TEST(test_http_read_merged_pages_follow_positions)
 }
 END_TEST
 
+static void trimmed(void *arg)
+{
+	atomic_store((atomic_bool *)arg, true);
+}
+
+/* What retention does: everything below the offset is forgotten. */
+static void trim(uint64_t first_offset)
+{
+	atomic_bool done = false;
+	struct completion_queue queue;
+	struct trim_request request = {.base.operation = STORE_TRIM,
+		.topic_id = 1,
+		.partition = 0,
+		.first_offset = first_offset};
+	struct list_node requests;
+	completion_queue_init(&queue, trimmed, &done);
+	request.base.queue = &queue;
+	ck_assert_int_eq(store_submit(test_server.store, &request.base, NULL), 0);
+	while (!atomic_load(&done)) {
+		usleep(1000);
+	}
+	list_init(&requests);
+	completion_queue_take(&queue, &requests);
+	ck_assert_int_eq(request.base.status, 0);
+	completion_queue_release(&queue);
+}
+
+START_TEST(test_http_read_below_the_first_kept_offset)
+{
+	char path[160];
+	for (unsigned i = 0; i < 10; i++) {
+		append(PARTITION, i, 1, "");
+	}
+	trim(6);
+	ask_problem(410, "offset-gone", "\"firstAvailable\":6", "GET", PARTITION "?offset=5", NULL,
+		NULL);
+	ask_problem(410, "offset-gone", "\"firstAvailable\":6", "GET", PARTITION "/2", NULL, NULL);
+	ck_assert_uint_eq(
+		json_number(ask_for(200, "GET", PARTITION, NULL, NULL), "annalsoffset"), 6);
+	ck_assert_uint_eq(
+		json_number(ask_for(200, "GET", "/v1/topics/t/events", NULL, NULL), "annalsoffset"),
+		6);
+	/* A stream that resumes below it is told, and goes on with what is left. */
+	struct http_client client;
+	client_open(&client);
+	snprintf(path, sizeof(path),
+		"GET /v1/topics/t/events?lastEventId=1.2 HTTP/1.1\r\nHost: a\r\nAccept: "
+		"text/event-stream\r\n\r\n");
+	client_send_text(&client, path);
+	const char *text = client_read_until(&client, "event: caught-up");
+	ck_assert_ptr_nonnull(
+		strstr(text, "event: truncated\ndata: {\"partition\":0,\"firstAvailable\":6}\n\n"));
+	ck_assert_uint_eq(count_of(text, "data: {\"specversion\""), 4);
+	client_close(&client);
+}
+END_TEST
+
 SUITE_MAIN("http_read", setup, server_teardown, test_http_read_pages_follow_the_link,
 	test_http_read_starts_where_it_is_asked_to, test_http_read_formats,
 	test_http_read_data_with_line_breaks_stays_on_one_line, test_http_read_errors,
-	test_http_read_one_event, test_http_read_full_pages_have_a_tag, test_http_read_long_poll,
+	test_http_read_one_event, test_http_read_below_the_first_kept_offset,
+	test_http_read_full_pages_have_a_tag, test_http_read_long_poll,
 	test_http_read_large_pages_with_a_slow_reader, test_http_read_merged_pages_follow_positions)
