@@ -237,6 +237,10 @@ static void read_returned(struct op *op, struct store_request *request)
 		op_complete(op, op_take_error(op, request));
 		return;
 	}
+	if (read->is_crowded != NULL && read->is_crowded(op)) {
+		op_complete(op, page_done(read));
+		return;
+	}
 	go_on(read, false);
 }
 

@@ -114,6 +114,9 @@ uint32_t op_append_partition(
 struct op_read {
 	struct op op;
 	/* input */
+	/* May be NULL. Asked after a wait: true when the reader has too much to read already; the
+	 * read then ends with an empty page instead of adding to it. */
+	bool (*is_crowded)(struct op *op);
 	uint32_t partition;
 	uint64_t offset;
 	uint32_t bytes_max; /* 0: fetch-bytes-max, which also caps it */

@@ -141,6 +141,14 @@ static void fetch_done(struct op *op)
 	op_release(op);
 }
 
+/* A thousand waiting fetches that one commit ends must not all become answers at once. */
+static bool fetch_is_crowded(struct op *op)
+{
+	struct native_request *request = op->arg;
+	struct conn *conn = request->base.conn;
+	return conn_output_bytes(conn) >= conn->loop->options->output_bytes_max;
+}
+
 void native_fetch(struct native_request *request, const struct frame *frame)
 {
 	struct op_read *read;
@@ -158,6 +166,7 @@ void native_fetch(struct native_request *request, const struct frame *frame)
 	}
 	read->op.arg = request;
 	read->op.done = fetch_done;
+	read->is_crowded = fetch_is_crowded;
 	read->partition = wire.partition;
 	read->offset = wire.offset;
 	read->bytes_max = wire.bytes_max;

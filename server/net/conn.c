@@ -460,8 +460,8 @@ static void send_output(struct conn *conn)
 		conn->output_moved_ns = loop_now_ns(conn->loop);
 		budget -= ANNALS_MIN(budget, (size_t)n);
 	}
-	if (conn->output.size_bytes > 0) {
-		conn_touch(conn);
+	if (conn->output.size_bytes > 0 && conn->writable) {
+		conn_touch(conn); /* more than one turn's share: others first */
 	}
 }
 

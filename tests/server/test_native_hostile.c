@@ -478,6 +478,35 @@ START_TEST(test_10000_pipelined_waits_hold_the_connection_at_its_limit)
 }
 END_TEST
 
+START_TEST(test_waits_that_end_together_do_not_pile_up_answers)
+{
+	struct wire_fetch_request request = {.topic = bytes_text("t"), .wait_ms = 5000};
+	struct buf control = BUF_INIT;
+	struct buf body = make_body("x", 3, 60u << 10);
+	struct client other;
+	unsigned full = 0;
+	create_topic(&client, "t", 1);
+	client_open(&other);
+	ck_assert_int_eq(wire_fetch_request_encode(&control, &request), 0);
+	for (int i = 0; i < 500; i++) {
+		client_send_raw(&client, FRAME_FETCH, buf_bytes(&control), nothing);
+	}
+	usleep(100000);
+	client_expect(&other, send_append(&other, "t", 0, 0, buf_bytes(&body)), 0);
+	for (int i = 0; i < 500; i++) {
+		struct frame frame = client_receive(&client);
+		ck_assert_int_eq(frame.status, 0);
+		full += frame.data.size > 0;
+	}
+	/* 180 KiB each: six fit below output-bytes-max, the others are empty and ask again. */
+	ck_assert_uint_ge(full, 1);
+	ck_assert_uint_le(full, 40);
+	client_close(&other);
+	buf_release(&control);
+	buf_release(&body);
+}
+END_TEST
+
 START_TEST(test_reader_that_does_not_read_is_closed)
 {
 	struct buf body = make_body("x", 3, 60u << 10);
@@ -580,6 +609,7 @@ SUITE_MAIN("native_hostile", setup, teardown, test_hello_with_an_unknown_version
 	test_one_bad_batch_refuses_the_whole_request, test_sizes_over_their_limits_name_them,
 	test_10000_pipelined_requests_without_reading_are_all_answered,
 	test_10000_pipelined_waits_hold_the_connection_at_its_limit,
+	test_waits_that_end_together_do_not_pile_up_answers,
 	test_reader_that_does_not_read_is_closed,
 	test_drain_answers_what_waits_and_ends_subscriptions,
 	test_connections_max_is_told_by_closing, test_offsets_and_events_survive_a_restart)

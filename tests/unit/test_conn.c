@@ -229,6 +229,19 @@ START_TEST(test_conn_long_answers_wait_for_the_reader)
 }
 END_TEST
 
+START_TEST(test_conn_waits_for_a_full_socket_without_turning)
+{
+	uint64_t turns;
+	say("b 10000000\n");
+	usleep(50000);
+	say("e more\n");
+	usleep(20000);
+	turns = counter_get(&loop.counters.turns);
+	usleep(100000);
+	ck_assert_uint_lt(counter_get(&loop.counters.turns) - turns, 20);
+}
+END_TEST
+
 START_TEST(test_conn_closes_on_protocol_errors_at_once)
 {
 	say("x\n");
@@ -284,7 +297,9 @@ END_TEST
 
 SUITE_MAIN("conn", setup, teardown, test_conn_answers_in_pieces_and_in_bulk,
 	test_conn_keeps_the_order_of_answers, test_conn_stops_reading_at_the_limit_of_requests,
-	test_conn_long_answers_wait_for_the_reader, test_conn_closes_on_protocol_errors_at_once,
-	test_conn_finish_sends_what_is_there_first, test_conn_half_close_gets_its_answers,
-	test_conn_half_a_header_has_a_deadline, test_conn_idle_has_a_deadline_but_waiting_has_none,
+	test_conn_long_answers_wait_for_the_reader,
+	test_conn_waits_for_a_full_socket_without_turning,
+	test_conn_closes_on_protocol_errors_at_once, test_conn_finish_sends_what_is_there_first,
+	test_conn_half_close_gets_its_answers, test_conn_half_a_header_has_a_deadline,
+	test_conn_idle_has_a_deadline_but_waiting_has_none,
 	test_conn_that_dies_abandons_its_requests)
