@@ -195,7 +195,7 @@ static void admit_append(struct shard *shard, struct append_request *request)
 			(unsigned long long)shard->options.block_bytes_max);
 		return;
 	}
-	if (shard->disk_is_low || shard->tail_is_stuck) {
+	if (shard->disk_is_low || (shard->tail_is_stuck && shard->settling_is_blocked)) {
 		refuse(base, ANNALS_E_STORAGE_FULL,
 			"the disk is full: nothing was stored; free some space");
 		return;

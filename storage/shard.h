@@ -22,8 +22,10 @@ struct shard_queue {
 	pthread_mutex_t mutex;
 	pthread_cond_t filled;
 	struct list_node requests;
-	uint64_t bytes;
+	uint64_t bytes; /* queued and taken; until the writer comes back for more */
 	uint32_t count;
+	uint64_t taken_bytes;
+	uint32_t taken_count;
 	bool writer_sleeps;
 	bool closing;
 };

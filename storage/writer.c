@@ -17,12 +17,18 @@
 static uint64_t request_bytes(const struct store_request *request)
 {
 	const struct append_request *append;
+	const struct offset_request *offsets;
 	uint64_t bytes = sizeof(*append);
 
 	if (request->operation == STORE_APPEND) {
 		append = (const struct append_request *)request;
 		for (size_t i = 0; i < append->part_count; i++) {
 			bytes += append->parts[i].body.size;
+		}
+	} else if (request->operation == STORE_OFFSET_COMMIT) {
+		offsets = (const struct offset_request *)request;
+		for (size_t i = 0; i < offsets->entry_count; i++) {
+			bytes += sizeof(*offsets->entries) + offsets->entries[i].metadata.size;
 		}
 	}
 	return bytes;
@@ -64,7 +70,8 @@ int writer_submit(struct shard *shard, struct store_request *request, struct err
 	if (shard->queue.closing) {
 		status = error_fail(err, ANNALS_E_UNAVAILABLE, "the store is closing");
 	} else if (shard->queue.count >= shard->options.queue_requests_max ||
-		   shard->queue.bytes + bytes > shard->options.queue_bytes_max) {
+		   (shard->queue.count > 0 &&
+			   shard->queue.bytes + bytes > shard->options.queue_bytes_max)) {
 		shard->counters.refused_overloaded++;
 		status = error_fail(err, ANNALS_E_OVERLOADED,
 			"%u requests with %llu bytes wait for the writer: the limit is %u requests "
@@ -85,20 +92,23 @@ int writer_submit(struct shard *shard, struct store_request *request, struct err
 	return status;
 }
 
-/* Waits for work. False when the store closes and nothing is left. */
+/* Waits for work. What was taken before is answered by now and counts no longer. False when the
+ * store closes and nothing is left. */
 static bool take_requests(struct shard *shard, struct list_node *requests)
 {
 	struct shard_queue *queue = &shard->queue;
 
 	(void)pthread_mutex_lock(&queue->mutex);
+	queue->bytes -= queue->taken_bytes;
+	queue->count -= queue->taken_count;
 	while (list_is_empty(&queue->requests) && !queue->closing) {
 		queue->writer_sleeps = true;
 		(void)pthread_cond_wait(&queue->filled, &queue->mutex);
 	}
 	queue->writer_sleeps = false;
 	list_splice(requests, &queue->requests);
-	queue->bytes = 0;
-	queue->count = 0;
+	queue->taken_bytes = queue->bytes;
+	queue->taken_count = queue->count;
 	(void)pthread_mutex_unlock(&queue->mutex);
 	return !list_is_empty(requests);
 }

@@ -3,6 +3,7 @@
 #include "store_harness.h"
 #include "suite.h"
 
+#include <annals/fault.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -161,7 +162,58 @@ START_TEST(test_faults_os_durability_is_answered_before_the_sync)
 }
 END_TEST
 
+#ifdef ANNALS_FAULT_INJECTION
+static int append_until_refused(void)
+{
+	for (unsigned i = 0; i < 3000; i++) {
+		int status = store_harness_append(&f, topic, 1, 10, 1024, i, NULL);
+		if (status != 0) {
+			return status;
+		}
+	}
+	return 0;
+}
+
+START_TEST(test_faults_no_space_for_lmdb_refuses_and_resumes)
+{
+	fault_set(NULL, "lmdb.reserve:1:28:0"); /* ENOSPC for ever */
+	ck_assert_int_eq(append_until_refused(), ANNALS_E_STORAGE_FULL);
+	ck_assert_int_eq(state(), STORE_FULL);
+	struct store_stats stats;
+	store_stats(f.store, &stats);
+	ck_assert_uint_le(stats.tail_bytes, f.options.tail_bytes_max * 2);
+	uint64_t end = store_harness_info(&f, topic, 1).end_offset;
+	ck_assert_uint_eq(store_harness_read(&f, topic, 1, 0, NULL), end);
+	ck_assert_int_eq(store_harness_commit(&f, "g", topic, 1, 5, ""), 0);
+	fault_set(NULL, NULL);
+	for (int i = 0; i < 300 && state() != STORE_OPEN; i++) {
+		(void)usleep(10000);
+	}
+	ck_assert_int_eq(state(), STORE_OPEN);
+	uint64_t offset;
+	ck_assert_int_eq(store_harness_append(&f, topic, 1, 1, 10, 1, &offset), 0);
+	ck_assert_uint_eq(offset, end);
+}
+END_TEST
+
+START_TEST(test_faults_failed_lmdb_commit_stops_and_reads_go_on)
+{
+	fault_set(NULL, "lmdb.commit:1:5");
+	ck_assert_int_eq(append_until_refused(), ANNALS_E_UNAVAILABLE);
+	ck_assert_int_eq(state(), STORE_READ_ONLY);
+	uint64_t end = store_harness_info(&f, topic, 1).end_offset;
+	ck_assert_uint_eq(store_harness_read(&f, topic, 1, 0, NULL), end);
+	fault_set(NULL, NULL);
+}
+END_TEST
+#define INJECTED                                                                                   \
+	, test_faults_no_space_for_lmdb_refuses_and_resumes,                                       \
+		test_faults_failed_lmdb_commit_stops_and_reads_go_on
+#else
+#define INJECTED
+#endif
+
 SUITE_MAIN("store faults", setup, teardown, test_faults_full_journal_refuses_and_resumes,
 	test_faults_failed_sync_is_unknown_and_stops, test_faults_lost_write_is_unknown_and_stops,
 	test_faults_failed_topic_is_not_there, test_faults_nothing_is_visible_before_the_sync,
-	test_faults_os_durability_is_answered_before_the_sync)
+	test_faults_os_durability_is_answered_before_the_sync INJECTED)
