@@ -8,6 +8,14 @@ static uint32_t limit_or(uint32_t limit, uint32_t otherwise)
 	return limit == 0 ? otherwise : ANNALS_MIN(limit, otherwise);
 }
 
+static void set_problem(
+	const struct batch_limits *limits, enum batch_limit limit, bool has_index, uint32_t index)
+{
+	if (limits->problem != NULL) {
+		*limits->problem = (struct batch_problem){limit, has_index, index};
+	}
+}
+
 /* Decodes one event and adds it to the summary. */
 static int check_event(struct bytes event, const struct batch_limits *limits,
 	struct batch_summary *summary, struct error *err)
@@ -49,6 +57,7 @@ static int walk(struct bytes plain, const struct batch_limits *limits,
 	while ((more = batch_next_event(plain, &cursor, &event)) > 0) {
 		int status = 0;
 		if (ANNALS_UNLIKELY(summary->count == events_max)) {
+			set_problem(limits, BATCH_LIMIT_EVENTS, false, 0);
 			return error_fail(err, ANNALS_E_TOO_LARGE,
 				"the batch has more events than the limit, %u", events_max);
 		}
@@ -59,12 +68,16 @@ static int walk(struct bytes plain, const struct batch_limits *limits,
 			status = check_event(event, limits, summary, err);
 		}
 		if (ANNALS_UNLIKELY(status < 0)) {
+			bool is_large = event.size > event_bytes_max;
+			set_problem(limits, is_large ? BATCH_LIMIT_EVENT : BATCH_LIMIT_NONE, true,
+				summary->count);
 			(void)error_wrap(err, "event %u", summary->count);
 			return status;
 		}
 		summary->count++;
 	}
 	if (more < 0) {
+		set_problem(limits, BATCH_LIMIT_NONE, true, summary->count);
 		return error_fail(err, ANNALS_E_MALFORMED,
 			"event %u: the batch is malformed at byte %zu", summary->count, cursor);
 	}
@@ -96,7 +109,9 @@ int batch_check_body(struct bytes body, enum batch_codec codec, const struct bat
 	struct buf *scratch, struct batch_summary *ret, struct error *err)
 {
 	uint32_t body_bytes_max = limit_or(limits->body_bytes_max, BATCH_BODY_BYTES_MAX);
+	set_problem(limits, BATCH_LIMIT_NONE, false, 0);
 	if (body.size > body_bytes_max) {
+		set_problem(limits, BATCH_LIMIT_BODY, false, 0);
 		return error_fail(err, ANNALS_E_TOO_LARGE,
 			"the body has %zu bytes, the limit is %u", body.size, body_bytes_max);
 	}
@@ -104,6 +119,9 @@ int batch_check_body(struct bytes body, enum batch_codec codec, const struct bat
 	if (codec != BATCH_PLAIN) {
 		int status = decompress(body, codec, body_bytes_max, scratch, err);
 		if (status < 0) {
+			bool is_large = status == ANNALS_E_TOO_LARGE;
+			set_problem(
+				limits, is_large ? BATCH_LIMIT_BODY : BATCH_LIMIT_NONE, false, 0);
 			return status;
 		}
 		plain = buf_bytes(scratch);

@@ -68,11 +68,29 @@ int op_append_add_part(struct op_append *append, uint32_t partition, enum batch_
 	return 0;
 }
 
+/* What batch_check_body() refused, for programs. The index counts events of the request, and only
+ * with one batch is that sure to be the one in the batch: HTTP sorts events by partition. */
+static void tell_problem(struct op_append *append, const struct batch_problem *problem,
+	const struct batch_limits *limits)
+{
+	struct op_detail *detail = &append->op.detail;
+	if (problem->limit == BATCH_LIMIT_BODY) {
+		detail->limit_name = "request-bytes-max";
+		detail->limit = limits->body_bytes_max;
+	} else if (problem->limit == BATCH_LIMIT_EVENT) {
+		detail->limit_name = "event-bytes-max";
+		detail->limit = limits->event_bytes_max;
+	}
+	detail->has_event_index = problem->has_event_index && append->request.part_count == 1;
+	detail->event_index = detail->has_event_index ? problem->event_index : 0;
+}
+
 static int check_part(struct op_append *append, struct append_part *part)
 {
 	struct op *op = &append->op;
 	const struct options *options = op->loop->options;
 	const struct topic_config *config = &op->topic->config;
+	struct batch_problem problem;
 	struct batch_limits limits = {
 		.body_bytes_max =
 			(uint32_t)ANNALS_MIN(options->request_bytes_max, BATCH_BODY_BYTES_MAX),
@@ -80,6 +98,7 @@ static int check_part(struct op_append *append, struct append_part *part)
 		.events_max = EVENTS_MAX,
 		.partitions = config->streams ? config->partitions : 0,
 		.partition = part->partition,
+		.problem = &problem,
 	};
 	uint32_t announced = part->summary.count;
 	uint32_t found;
@@ -108,10 +127,8 @@ static int check_part(struct op_append *append, struct append_part *part)
 	status = batch_check_body(
 		part->body, part->codec, &limits, &op->loop->scratch, &part->summary, &op->error);
 	buf_trim(&op->loop->scratch, 1u << 20);
-	if (status == ANNALS_E_TOO_LARGE) {
-		bool whole = part->body.size > limits.body_bytes_max;
-		op->detail.limit_name = whole ? "request-bytes-max" : "event-bytes-max";
-		op->detail.limit = whole ? limits.body_bytes_max : limits.event_bytes_max;
+	if (status != 0) {
+		tell_problem(append, &problem, &limits);
 	}
 	if (status == 0 && announced != 0 && announced != part->summary.count) {
 		return op_fail(op, ANNALS_E_CORRUPT_BATCH,

@@ -177,7 +177,7 @@ static int store_batch(
 	if (batch->partition >= server->partitions) {
 		return -ANNALS_E_UNKNOWN_PARTITION;
 	}
-	struct batch_limits limits = {4u << 20, 1u << 20, 1u << 20, 0, 0};
+	struct batch_limits limits = {4u << 20, 1u << 20, 1u << 20, 0, 0, NULL};
 	struct batch_summary summary;
 	struct buf scratch = BUF_INIT;
 	struct error err;

@@ -420,6 +420,31 @@ START_TEST(test_batch_check_limits_are_named)
 }
 END_TEST
 
+START_TEST(test_batch_check_tells_programs_the_problem)
+{
+	struct batch_problem problem = {BATCH_LIMIT_EVENTS, true, 9};
+	limits.problem = &problem;
+	hex_parse("0a 00 0a 03 22 01 61 0a 03 22 01 ff", &body);
+	ck_assert_int_eq(check_body(BATCH_PLAIN), ANNALS_E_VALIDATION);
+	ck_assert(problem.has_event_index && problem.limit == BATCH_LIMIT_NONE);
+	ck_assert_uint_eq(problem.event_index, 2);
+	limits.event_bytes_max = 2;
+	ck_assert_int_eq(check_body(BATCH_PLAIN), ANNALS_E_TOO_LARGE);
+	ck_assert(problem.has_event_index && problem.limit == BATCH_LIMIT_EVENT);
+	ck_assert_uint_eq(problem.event_index, 1);
+	limits.events_max = 1;
+	ck_assert_int_eq(check_body(BATCH_PLAIN), ANNALS_E_TOO_LARGE);
+	ck_assert(!problem.has_event_index && problem.limit == BATCH_LIMIT_EVENTS);
+	limits.body_bytes_max = 3;
+	ck_assert_int_eq(check_body(BATCH_PLAIN), ANNALS_E_TOO_LARGE);
+	ck_assert(!problem.has_event_index && problem.limit == BATCH_LIMIT_BODY);
+	ck_assert_int_eq(check_body(BATCH_ZSTD), ANNALS_E_TOO_LARGE);
+	limits.body_bytes_max = 0;
+	ck_assert_int_eq(check_body(BATCH_ZSTD), ANNALS_E_CORRUPT_BATCH);
+	ck_assert(!problem.has_event_index && problem.limit == BATCH_LIMIT_NONE);
+}
+END_TEST
+
 START_TEST(test_batch_check_body_limit_is_never_above_the_format)
 {
 	limits.body_bytes_max = UINT32_MAX;
@@ -768,6 +793,7 @@ SUITE_MAIN("batch", setup, teardown, test_batch_golden_bytes, test_batch_extreme
 	test_batch_check_counts, test_batch_check_without_times_and_keys,
 	test_batch_check_refuses_what_is_no_batch, test_batch_check_truncated_at_every_byte,
 	test_batch_check_bad_text_names_event_and_field, test_batch_check_limits_are_named,
+	test_batch_check_tells_programs_the_problem,
 	test_batch_check_body_limit_is_never_above_the_format,
 	test_batch_check_keys_belong_to_the_partition, test_batch_compressed_round_trip,
 	test_batch_plain_body_must_have_the_stamped_size, test_batch_damaged_frames,

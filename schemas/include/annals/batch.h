@@ -78,6 +78,14 @@ struct batch_summary {
 	bool any_key;
 };
 
+/* What a body was refused for, where programs want to know. */
+enum batch_limit { BATCH_LIMIT_NONE, BATCH_LIMIT_BODY, BATCH_LIMIT_EVENT, BATCH_LIMIT_EVENTS };
+struct batch_problem {
+	enum batch_limit limit; /* the field of batch_limits that was exceeded, if one was */
+	bool has_event_index;
+	uint32_t event_index; /* of the event that was refused, from 0 */
+};
+
 struct batch_limits {
 	/* As sent, and decompressed. 0 = BATCH_BODY_BYTES_MAX, which it cannot exceed. */
 	uint32_t body_bytes_max;
@@ -87,6 +95,7 @@ struct batch_limits {
 	 * ANNALS_E_WRONG_PARTITION. */
 	uint32_t partitions;
 	uint32_t partition;
+	struct batch_problem *problem; /* filled when the body is refused; may be NULL */
 };
 
 /*
