@@ -22,9 +22,8 @@ static void fail_with_problem(void *arg, const char *text)
 
 static void expect_verified(void)
 {
-	struct verify_options options = {.data_dir = f.dir,
-		.map_bytes = f.options.map_bytes,
-		.problem = fail_with_problem};
+	struct verify_options options = {
+		.data_dir = f.dir, .map_bytes = f.options.map_bytes, .problem = fail_with_problem};
 	struct verify_report report;
 	store_fixture_close(&f);
 	ck_assert_int_eq(store_verify(&options, &report, NULL), 0);
