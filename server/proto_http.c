@@ -322,7 +322,10 @@ static void http_writable(struct conn *conn)
 {
 	struct http_request *request = (struct http_request *)request_first(conn);
 	if (request != NULL && request->resume != NULL) {
-		request->resume(request);
+		/* Once: a producer that wants to be called again says so again. */
+		void (*const resume)(struct http_request *) = request->resume;
+		request->resume = NULL;
+		resume(request);
 	}
 }
 

@@ -1,0 +1,77 @@
+/* Clients that begin and do not go on. */
+#include "http_fixture.h"
+#include "suite.h"
+
+static void hurry(struct options *options)
+{
+	options->header_timeout_us = 300000;
+	options->idle_timeout_us = 500000;
+}
+
+static void setup(void)
+{
+	server_setup_with(hurry);
+	ask_for(201, "PUT", "/v1/topics/t", NULL, "{}");
+}
+
+static void expect_timeout(const char *text)
+{
+	struct http_client client;
+	struct http_response response = {0};
+	client_open(&client);
+	client_send_text(&client, text);
+	client_receive(&client, &response, true);
+	ck_assert_int_eq(response.status, 408);
+	ck_assert_ptr_nonnull(
+		strstr((const char *)response.body.data, "urn:annals:problem:timeout"));
+	ck_assert(client_is_closed(&client));
+	response_release(&response);
+	client_close(&client);
+}
+
+START_TEST(test_http_deadline_of_the_head)
+{
+	expect_timeout("GET /livez HTTP/1.1\r\nHost: a\r\n");
+}
+END_TEST
+
+START_TEST(test_http_deadline_of_the_body)
+{
+	expect_timeout("POST /v1/topics/t/events?type=x HTTP/1.1\r\nHost: a\r\nContent-Length: "
+		       "100\r\n\r\n12");
+	expect_timeout("POST /v1/topics/t/events?atomic=false HTTP/1.1\r\nHost: a\r\nContent-Type: "
+		       "application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n\n\n");
+	ck_assert_str_eq(ask_for(200, "GET", "/v1/topics/t/events", NULL, NULL), "");
+}
+END_TEST
+
+START_TEST(test_http_deadline_of_an_idle_connection)
+{
+	struct http_client client;
+	client_open(&client);
+	ck_assert(client_is_closed(&client));
+	client_close(&client);
+}
+END_TEST
+
+/* A stream and a long poll wait longer than the idle deadline. */
+START_TEST(test_http_deadline_does_not_hold_for_waits)
+{
+	struct http_client client;
+	client_open(&client);
+	client_send_text(&client,
+		"GET /v1/topics/t/events HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\r\n");
+	(void)client_read_until(&client, "event: caught-up");
+	ck_assert_str_eq(
+		ask_for(200, "GET", "/v1/topics/t/partitions/0/events?from=latest&wait=1500ms",
+			NULL, NULL),
+		"");
+	ask_for(200, "POST", "/v1/topics/t/events?type=late", NULL, "1");
+	(void)client_read_until(&client, "\"type\":\"late\"");
+	client_close(&client);
+}
+END_TEST
+
+SUITE_MAIN("http_deadline", setup, server_teardown, test_http_deadline_of_the_head,
+	test_http_deadline_of_the_body, test_http_deadline_of_an_idle_connection,
+	test_http_deadline_does_not_hold_for_waits)
