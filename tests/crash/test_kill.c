@@ -397,8 +397,36 @@ static uint64_t check(const char *what)
 	return events;
 }
 
+static void print_problem(void *arg, const char *text)
+{
+	(void)fprintf(stderr, "%s: verify: %s\n", (const char *)arg, text);
+}
+
+/* The whole store as the dead process left it. */
+static void verify(const char *what)
+{
+	char name[96];
+	struct error err = {0};
+	struct verify_report report;
+	(void)snprintf(name, sizeof(name), "%s", what);
+	struct verify_options options = {.data_dir = dir,
+		.map_bytes = UINT64_C(4) << 30,
+		.problem = print_problem,
+		.arg = name};
+	int status = store_verify(&options, &report, &err);
+	/* A life may end before there is a store. */
+	if (status == ANNALS_E_NOT_FOUND) {
+		return;
+	}
+	if (status != 0 || report.problems > 0) {
+		DIE("%s: verify: %s, %llu problems", what, err.text,
+			(unsigned long long)report.problems);
+	}
+}
+
 static void reopen_and_check(const char *what)
 {
+	verify(what);
 	open_store();
 	(void)check(what);
 	store_close(store);
