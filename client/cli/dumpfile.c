@@ -5,11 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DUMP_MAGIC "ANNALDMP"
 #define DUMP_FORMAT 1u
 #define DUMP_HEADER_BYTES 16u
 #define DUMP_RECORD_BYTES 24u
 #define DUMP_EVENT_BYTES_MAX (8u << 20)
+
+static const uint8_t dump_magic[8] = {'A', 'N', 'N', 'A', 'L', 'D', 'M', 'P'};
 
 int dumpfile_open(struct dumpfile *dump, const char *name)
 {
@@ -22,7 +23,7 @@ int dumpfile_open(struct dumpfile *dump, const char *name)
 		return cli_fail(ANNALS_E_IO, "cannot open '%s': %s", name, strerror(errno));
 	}
 	size_t got = fread(header, 1, sizeof(header), dump->file);
-	if (got == sizeof(header) && memcmp(header, DUMP_MAGIC, 8) == 0) {
+	if (got == sizeof(header) && memcmp(header, dump_magic, sizeof(dump_magic)) == 0) {
 		if (load_u32(header + 8) != DUMP_FORMAT) {
 			return cli_fail(ANNALS_E_FORMAT_NEWER,
 				"'%s' has dump format %u; this version reads %u", name,
@@ -160,8 +161,7 @@ int dumpfile_next(struct dumpfile *dump, struct annals_event *ret)
 int dumpfile_write_header(FILE *file, uint32_t partitions)
 {
 	uint8_t header[DUMP_HEADER_BYTES];
-	memcpy(header, DUMP_MAGIC,
-		8); /* NOLINT(bugprone-not-null-terminated-result): 8 bytes, no text */
+	memcpy(header, dump_magic, sizeof(dump_magic));
 	store_u32(header + 8, DUMP_FORMAT);
 	store_u32(header + 12, partitions);
 	return fwrite(header, 1, sizeof(header), file) == sizeof(header) ? ANNALS_OK : ANNALS_E_IO;

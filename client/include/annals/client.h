@@ -214,8 +214,8 @@ ANNALS_API int annals_client_wait(
 ANNALS_API int annals_connect(const struct annals_options *options, int timeout_ms,
 	struct annals_client **ret_client, struct annals_error *error);
 /*
- * Ends the connection, the thread and the handle. Close producers and consumers first. Requests
- * still waiting in other threads end with ANNALS_E_CLOSED. Returns when the I/O thread has ended.
+ * Ends the connection, the thread and the handle. Close producers and consumers first, and call it
+ * only when no other thread is inside a call on the client. Returns when the I/O thread has ended.
  */
 ANNALS_API void annals_client_close(struct annals_client *client);
 
@@ -481,13 +481,14 @@ ANNALS_API int annals_consumer_open(struct annals_client *client, const char *to
 	const struct annals_start *start, const struct annals_options *options, int timeout_ms,
 	struct annals_consumer **ret_consumer, struct annals_error *error);
 /*
- * Fills `events` with 1 to max events and sets *ret_count, or waits up to timeout_ms and sets it to
- * 0. The events borrow from the consumer until the next call on it. Returns 0 or an error:
- *   ANNALS_E_CORRUPT_DATA  a batch failed its checksum; the text names topic, partition and offset.
- * The next call goes on behind it. ANNALS_E_OFFSET_GONE, ANNALS_E_TOPIC_RECREATED,
- * ANNALS_E_UNKNOWN_TOPIC ...  the server ended the subscription. Every later call returns it again.
- *   ANNALS_E_CLOSED  the client was closed.
- * Lost connections are no errors.
+ * Fills `events` with 1 to max events of one partition and sets *ret_count, or waits up to
+ * timeout_ms and sets it to 0. The events borrow from the consumer until the next call on it.
+ * Lost connections are no errors. Returns 0 or:
+ * - ANNALS_E_CORRUPT_DATA: a batch failed its checksum; the text names topic, partition and
+ *   offset. The next call goes on behind it.
+ * - ANNALS_E_OFFSET_GONE, ANNALS_E_TOPIC_RECREATED, ANNALS_E_UNKNOWN_TOPIC and others: the server
+ *   ended the subscription. Every later call returns it again.
+ * - ANNALS_E_NO_MEMORY: a batch could not be decompressed; the next call tries again.
  */
 ANNALS_API int annals_consumer_poll(struct annals_consumer *consumer, int timeout_ms,
 	struct annals_event *events, size_t max, size_t *ret_count, struct annals_error *error);
