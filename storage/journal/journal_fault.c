@@ -110,7 +110,7 @@ static enum journal_result fault_write_block(struct journal *base, uint64_t prev
 	struct bytes block, uint64_t *ret_number, struct error *err)
 {
 	struct journal_faulty *journal = (struct journal_faulty *)base;
-	struct journal_fault fault;
+	struct journal_fault fault = {0};
 	bool struck = strikes(journal, JOURNAL_FAULT_WRITE, &fault);
 	if (struck && fault.effect == JOURNAL_FAULT_FAIL) {
 		return injected(fault.result, err);
@@ -131,7 +131,7 @@ static enum journal_result fault_write_block(struct journal *base, uint64_t prev
 static enum journal_result fault_sync(struct journal *base, struct error *err)
 {
 	struct journal_faulty *journal = (struct journal_faulty *)base;
-	struct journal_fault fault;
+	struct journal_fault fault = {0};
 	bool struck = strikes(journal, JOURNAL_FAULT_SYNC, &fault);
 	if (struck && fault.effect != JOURNAL_FAULT_AFTER) {
 		return injected(JOURNAL_UNKNOWN, err);
@@ -149,7 +149,7 @@ static enum journal_result fault_read_block(struct journal *base, uint64_t from,
 	uint64_t *ret_number, struct error *err)
 {
 	struct journal_faulty *journal = (struct journal_faulty *)base;
-	struct journal_fault fault;
+	struct journal_fault fault = {0};
 	if (strikes(journal, JOURNAL_FAULT_READ, &fault)) {
 		return injected(fault.result, err);
 	}
@@ -167,7 +167,7 @@ static enum journal_result fault_read_block(struct journal *base, uint64_t from,
 static enum journal_result fault_trim(struct journal *base, uint64_t keep, struct error *err)
 {
 	struct journal_faulty *journal = (struct journal_faulty *)base;
-	struct journal_fault fault;
+	struct journal_fault fault = {0};
 	if (strikes(journal, JOURNAL_FAULT_TRIM, &fault)) {
 		return injected(fault.result, err);
 	}

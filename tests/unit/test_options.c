@@ -135,6 +135,7 @@ START_TEST(test_options_commands)
 	options_release(&options);
 	ck_assert_int_eq(load("--version", NULL, NULL), 0);
 	ck_assert_int_eq(request.command, OPTIONS_VERSION);
+	options_release(&options);
 	ASSERT_FAILS(load("verify", NULL, NULL), ANNALS_E_INVALID, err, "verify DIR");
 }
 END_TEST
