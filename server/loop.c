@@ -322,6 +322,14 @@ int loop_open(struct loop *loop, struct server *server, unsigned index, struct e
 	return 0;
 }
 
+static void wake_writer(struct loop *loop)
+{
+	if (loop->submitted) {
+		loop->submitted = false;
+		store_wake_writer(loop->store);
+	}
+}
+
 /* What is left to do after the callbacks of one wake-up. */
 static void end_turn(struct loop *loop)
 {
@@ -329,7 +337,11 @@ static void end_turn(struct loop *loop)
 	list_init(&tasks);
 	list_splice(&tasks, &loop->deferred);
 	run_tasks(&tasks);
+	/* Before the answers of this turn leave, so that the flush runs beside them; and again for
+	 * what a connection submits when it reads on. */
+	wake_writer(loop);
 	conn_end_turn(loop);
+	wake_writer(loop);
 	counter_add(&loop->counters.turns, 1);
 	loop->now_ns = 0;
 }

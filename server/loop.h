@@ -64,6 +64,7 @@ struct loop {
 	/* Private to loop.c and conn.c. */
 	pthread_t thread;
 	bool started, stopping, draining;
+	bool submitted; /* appends were handed to storage in this turn: the writer is to be woken */
 	uint64_t now_ns; /* of this turn; 0: not asked for yet */
 	int control_fd, completion_fd;
 	struct event *control_event, *completion_event, *tick_event;

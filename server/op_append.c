@@ -184,7 +184,8 @@ int op_append_start(struct op_append *append, struct bytes topic)
 	append->request.topic_id = op->topic->id;
 	append->request.durability = append->durability;
 	append->request.recorded_us = 0;
-	status = store_submit(op->loop->store, &append->request.base, &op->error);
+	status = store_submit_quietly(op->loop->store, &append->request.base, &op->error);
+	op->loop->submitted = true;
 	if (status != 0) {
 		return op_done_at_once(op, status);
 	}

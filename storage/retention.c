@@ -255,7 +255,7 @@ static void submit(struct subject *subject, struct retention *retention, size_t 
 			.first_offset = retention->trims[i].first_offset,
 		};
 		ANNALS_FAULT("retention.before_trim");
-		if (writer_submit(subject->shard, &request->base, NULL) != 0) {
+		if (writer_submit(subject->shard, &request->base, true, NULL) != 0) {
 			return; /* overloaded or stopping: the next look decides again */
 		}
 		retention->used++;

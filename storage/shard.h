@@ -127,8 +127,9 @@ int publish_block(struct shard *shard, uint64_t number, struct bytes block, bool
 	struct error *err) ANNALS_MUST_CHECK;
 
 /* writer.c */
-int writer_submit(
-	struct shard *shard, struct store_request *request, struct error *err) ANNALS_MUST_CHECK;
+int writer_submit(struct shard *shard, struct store_request *request, bool wake,
+	struct error *err) ANNALS_MUST_CHECK;
+void writer_wake(struct shard *shard);
 void *writer_main(void *shard);
 /* Commits the draft if it holds anything. */
 void writer_commit(struct shard *shard);

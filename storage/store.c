@@ -219,7 +219,17 @@ uint64_t store_topic_position(struct store *store, uint32_t topic_id)
 
 int store_submit(struct store *store, struct store_request *request, struct error *err)
 {
-	return writer_submit(store->shard, request, err);
+	return writer_submit(store->shard, request, true, err);
+}
+
+int store_submit_quietly(struct store *store, struct store_request *request, struct error *err)
+{
+	return writer_submit(store->shard, request, false, err);
+}
+
+void store_wake_writer(struct store *store)
+{
+	writer_wake(store->shard);
 }
 
 int store_read(struct store *store, struct store_request *request, unsigned flags)

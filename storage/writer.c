@@ -50,7 +50,7 @@ static int refuse_append_now(struct shard *shard, struct error *err)
 	return 0;
 }
 
-int writer_submit(struct shard *shard, struct store_request *request, struct error *err)
+int writer_submit(struct shard *shard, struct store_request *request, bool wake, struct error *err)
 {
 	uint64_t bytes = request_bytes(request);
 	int status = 0;
@@ -83,13 +83,23 @@ int writer_submit(struct shard *shard, struct store_request *request, struct err
 		list_add_tail(&shard->queue.requests, &request->node);
 		shard->queue.bytes += bytes;
 		shard->queue.count++;
-		if (shard->queue.writer_sleeps) {
+		if (wake && shard->queue.writer_sleeps) {
 			shard->queue.writer_sleeps = false;
 			(void)pthread_cond_signal(&shard->queue.filled);
 		}
 	}
 	(void)pthread_mutex_unlock(&shard->queue.mutex);
 	return status;
+}
+
+void writer_wake(struct shard *shard)
+{
+	(void)pthread_mutex_lock(&shard->queue.mutex);
+	if (shard->queue.writer_sleeps && !list_is_empty(&shard->queue.requests)) {
+		shard->queue.writer_sleeps = false;
+		(void)pthread_cond_signal(&shard->queue.filled);
+	}
+	(void)pthread_mutex_unlock(&shard->queue.mutex);
 }
 
 /* Waits for work. What was taken before is answered by now and counts no longer. False when the

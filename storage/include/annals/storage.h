@@ -173,6 +173,14 @@ struct topic_request {
  */
 int store_submit(
 	struct store *store, struct store_request *request, struct error *err) ANNALS_MUST_CHECK;
+/*
+ * The same, but a sleeping writer sleeps on until store_wake_writer(): for callers that submit
+ * several requests in a row, so that they share a commit and a wake-up. An event loop calls
+ * store_wake_writer() at the end of each turn in which it submitted something.
+ */
+int store_submit_quietly(
+	struct store *store, struct store_request *request, struct error *err) ANNALS_MUST_CHECK;
+void store_wake_writer(struct store *store);
 
 /* One batch of an append. The body was checked with batch_check_body() against the topic's limits
  * before. */
