@@ -87,6 +87,7 @@ void store_harness_init(struct store_harness *f)
 	f->options.tail_bytes_max = 4u << 20;
 	f->options.disk_reserve_bytes = 0;
 	waiter_init(&f->waiter);
+	waiter_init(&f->other);
 	store_harness_open(f);
 }
 
@@ -111,6 +112,7 @@ void store_harness_release(struct store_harness *f)
 {
 	store_close(f->store);
 	waiter_release(&f->waiter);
+	waiter_release(&f->other);
 	buf_release(&f->scratch);
 	(void)nftw(f->dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }

@@ -27,6 +27,8 @@ struct store_harness {
 	struct store_options options;
 	struct store *store;
 	struct waiter waiter; /* of the test's own thread */
+	struct waiter other;  /* of another thread, or another kind of request; a queue outlives the
+				 store */
 	struct buf scratch;
 	struct error error;
 };

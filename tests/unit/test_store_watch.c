@@ -56,13 +56,11 @@ END_TEST
 
 START_TEST(test_watch_fires_only_for_its_partition)
 {
-	struct waiter writer;
 	uint32_t topic = store_harness_topic(&f, "t", 2);
 	struct watch_request first = watch_of(topic, 0, 0), second = watch_of(topic, 1, 0);
-	waiter_init(&writer);
 	ck_assert_int_eq(store_watch(f.store, &first), 0);
 	ck_assert_int_eq(store_watch(f.store, &second), 0);
-	append_beside(&writer, topic, 1);
+	append_beside(&f.other, topic, 1);
 	ck_assert_ptr_eq(waiter_take(&f.waiter, 5000), &second.base);
 	ck_assert_int_eq(second.base.status, 0);
 	ck_assert_ptr_null(waiter_take(&f.waiter, 20));
@@ -70,29 +68,25 @@ START_TEST(test_watch_fires_only_for_its_partition)
 	struct watch_request all =
 		watch_of(topic, WATCH_ALL_PARTITIONS, store_topic_position(f.store, topic) + 1);
 	ck_assert_int_eq(store_watch(f.store, &all), 0);
-	append_beside(&writer, topic, 0);
+	append_beside(&f.other, topic, 0);
 	ck_assert_ptr_eq(waiter_take(&f.waiter, 5000), &all.base);
-	waiter_release(&writer);
 }
 END_TEST
 
 START_TEST(test_watch_ends_with_its_topic)
 {
-	struct waiter writer;
 	uint32_t topic = store_harness_topic(&f, "t", 2);
 	struct watch_request one = watch_of(topic, 1, 0),
 			     all = watch_of(topic, WATCH_ALL_PARTITIONS, 1000);
-	waiter_init(&writer);
 	ck_assert_int_eq(store_watch(f.store, &one), 0);
 	ck_assert_int_eq(store_watch(f.store, &all), 0);
 	struct topic_request request = {.base.operation = STORE_TOPIC_DELETE, .name = "t"};
-	ck_assert_int_eq(store_harness_run(&f, &writer, &request.base), 0);
+	ck_assert_int_eq(store_harness_run(&f, &f.other, &request.base), 0);
 	for (int i = 0; i < 2; i++) {
 		struct store_request *back = waiter_take(&f.waiter, 5000);
 		ck_assert_ptr_nonnull(back);
 		ck_assert_int_eq(back->status, ANNALS_E_UNKNOWN_TOPIC);
 	}
-	waiter_release(&writer);
 }
 END_TEST
 
@@ -100,13 +94,10 @@ END_TEST
 
 static void *append_main(void *arg)
 {
-	struct waiter waiter;
 	uint32_t topic = *(uint32_t *)arg;
-	waiter_init(&waiter);
 	for (int i = 0; i < ROUNDS; i++) {
-		append_beside(&waiter, topic, 0);
+		append_beside(&f.other, topic, 0);
 	}
-	waiter_release(&waiter);
 	return NULL;
 }
 

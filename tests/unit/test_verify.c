@@ -191,7 +191,9 @@ START_TEST(test_verify_new_store)
 	store_fixture_init(&other);
 	store_fixture_open(&other);
 	store_fixture_close(&other);
-	struct verify_options options = {.data_dir = other.dir, .problem = note_problem};
+	struct verify_options options = {.data_dir = other.dir,
+		.map_bytes = other.options.map_bytes,
+		.problem = note_problem};
 	ck_assert_int_eq(store_verify(&options, &report, &error), 0);
 	ck_assert_msg(report.problems == 0, "%s", problems);
 	store_fixture_release(&other);
