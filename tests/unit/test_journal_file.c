@@ -403,7 +403,7 @@ static bool mount_small_disk(unsigned segments)
 	char options[64];
 	(void)snprintf(options, sizeof(options), "size=%u", segments * SEGMENT_BYTES);
 	return unshare(CLONE_NEWNS) == 0 &&
-	       mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+	       mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) == 0 &&
 	       mount("tmpfs", f.dir, "tmpfs", 0, options) == 0;
 }
 
