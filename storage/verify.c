@@ -157,8 +157,6 @@ int verify_batch(struct verify *verify, struct bytes stored, uint32_t topic_id, 
 		verify_problem(verify, "%s: a batch cannot be read", where);
 		return 0;
 	}
-	verify->report->batches++;
-	verify->report->events += ret_batch->stamp.count;
 	if (batch_verify(ret_batch, &error) != 0) {
 		verify_problem(verify, "%s: %s", where, error.text);
 	} else if (ret_batch->stamp.topic_id != topic_id ||

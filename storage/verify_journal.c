@@ -60,6 +60,8 @@ static int on_append(void *arg, const struct batch *batch, size_t at, struct err
 	if (partition == NULL || end <= partition->row.settled_end) {
 		return 0;
 	}
+	verify->report->batches++;
+	verify->report->events += stamp->count;
 	if (stamp->base_offset != partition->end_offset && !partition->gap_is_reported &&
 		!partition->row_is_damaged) {
 		partition->gap_is_reported = true;

@@ -64,6 +64,8 @@ static void check_batches(struct verify *verify, const struct assembly *assembly
 			    &batch) == 0) {
 			return;
 		}
+		verify->report->batches++;
+		verify->report->events += batch.stamp.count;
 		in_order = in_order && batch.stamp.base_offset == next &&
 			   batch.stamp.recorded_us >= recorded_us &&
 			   (!first || batch.stamp.recorded_us == header->first_recorded_us);

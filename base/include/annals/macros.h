@@ -14,7 +14,7 @@
 
 /* Yields the pointer and leaves NULL behind: hands ownership to the caller. */
 #define ANNALS_TAKE(ptr)                                                                           \
-	__extension__({                                                                                         \
+	__extension__({                                                                            \
 		__typeof__(ptr) taken_ = (ptr);                                                    \
 		(ptr) = NULL;                                                                      \
 		taken_;                                                                            \
@@ -22,7 +22,7 @@
 
 /* Yields the descriptor and leaves -1 behind. */
 #define ANNALS_STEAL_FD(fd)                                                                        \
-	__extension__({                                                                                         \
+	__extension__({                                                                            \
 		int taken_ = (fd);                                                                 \
 		(fd) = -1;                                                                         \
 		taken_;                                                                            \

@@ -330,6 +330,7 @@ void store_stats(struct store *store, struct store_stats *ret);
 /* ---- Offline ---- */
 
 struct verify_report {
+	/* Batches and events count once, also when both the journal and the log hold them. */
 	uint64_t journal_segments, journal_blocks, chunks, batches, events, bytes, problems;
 };
 struct verify_options {
