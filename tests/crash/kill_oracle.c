@@ -192,3 +192,13 @@ void oracle_judge(struct oracle *oracle)
 		judge_producer(oracle, &oracle->producers[i]);
 	}
 }
+
+void oracle_release(struct oracle *oracle)
+{
+	for (uint32_t i = 0; i < ORACLE_PARTITIONS; i++) {
+		free(oracle->events[i]);
+	}
+	for (uint32_t i = 0; i < oracle->producer_count; i++) {
+		free(oracle->producers[i].requests);
+	}
+}

@@ -57,5 +57,7 @@ void oracle_problem(struct oracle *oracle, const char *format, ...)
 /* After the final read: every acknowledged request is where it was said to be, whole; nobody's
  * order is broken; nothing is there that was not sent, or twice without a retry. */
 void oracle_judge(struct oracle *oracle);
+/* Frees what the producers and the final read left. */
+void oracle_release(struct oracle *oracle);
 
 #endif

@@ -70,7 +70,8 @@ static bool read_address(void)
 		ready |= strstr(line, " info ready ") != NULL;
 	}
 	(void)fclose(log);
-	if (ready && address[0] != 0) {
+	/* Later starts take the same port: other threads have read the address by then. */
+	if (ready && address[0] != 0 && run.address[0] == 0) {
 		memcpy(run.address, address, sizeof(address));
 	}
 	return ready;
@@ -368,6 +369,7 @@ int main(int argc, char **argv)
 		     " stored, %" PRIu64 " followed live, %" PRIu64 " problems\n",
 		run.rounds, run.seed, oracle.acknowledged_events, oracle.stored_events, seen,
 		oracle.problems);
+	oracle_release(&oracle);
 	if (oracle.problems == 0) {
 		char command[300];
 		(void)snprintf(command, sizeof(command), "rm -rf '%s'", run.dir);
