@@ -151,14 +151,15 @@ static char *put_number(char *out, unsigned value, unsigned digits)
 
 size_t format_rfc3339_ns(char out[32], int64_t ns)
 {
-	int64_t seconds = ns / 1000000000, days, year;
+	int64_t seconds = ns / 1000000000, fraction_ns = ns % 1000000000, days, year;
 	unsigned fraction, second_of_day, month, day;
 	char *next = out;
 
-	if (ns % 1000000000 < 0) {
+	if (fraction_ns < 0) {
 		seconds--;
+		fraction_ns += 1000000000;
 	}
-	fraction = (unsigned)(ns - seconds * 1000000000);
+	fraction = (unsigned)fraction_ns;
 	days = seconds / 86400 - (seconds % 86400 < 0);
 	second_of_day = (unsigned)(seconds - days * 86400);
 	civil_from_days(days, &year, &month, &day);

@@ -132,9 +132,14 @@ START_TEST(test_parse_times_survive_a_round_trip)
 {
 	struct random random = {1};
 
+	char text[32];
+
+	(void)format_rfc3339_ns(text, INT64_MIN);
+	ck_assert_str_eq(text, "1677-09-21T00:12:43.145224192Z");
+	(void)format_rfc3339_ns(text, INT64_MAX);
+	ck_assert_str_eq(text, "2262-04-11T23:47:16.854775807Z");
 	for (int i = 0; i < 20000; i++) {
 		int64_t ns = (int64_t)random_next(&random) / 100 * 99, again;
-		char text[32];
 		size_t size = format_rfc3339_ns(text, ns);
 		ck_assert_msg(
 			parse_rfc3339_ns(bytes_of(text, size), &again) == 0, "'%s' failed", text);
