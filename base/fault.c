@@ -32,27 +32,42 @@ static size_t point_count;
 static unsigned long any_passed, any_asked;
 static bool environment_read;
 
-/* point:n[:errno[:times]] */
-static void parse_trigger(struct trigger *trigger, const char *text)
+/* Decimal digits after a colon. */
+static bool take_number(const char **text, unsigned long *ret_value)
 {
-	const char *colon;
 	char *end;
 
+	if (**text != ':' || (*text)[1] < '0' || (*text)[1] > '9') {
+		return false;
+	}
+	*ret_value = strtoul(*text + 1, &end, 10);
+	*text = end;
+	return true;
+}
+
+/* point:n[:errno[:times]]. A trigger that never fires would make its test pass, so it is fatal. */
+static void parse_trigger(struct trigger *trigger, const char *text)
+{
+	const char *rest = text != NULL ? strchr(text, ':') : NULL;
+	size_t length = rest != NULL ? (size_t)(rest - text) : 0;
+	unsigned long errno_value = EIO;
+
 	memset(trigger, 0, sizeof(*trigger));
-	if (text == NULL || (colon = strchr(text, ':')) == NULL ||
-		(size_t)(colon - text) >= sizeof(trigger->point)) {
+	if (text == NULL || *text == 0) {
 		return;
 	}
-	memcpy(trigger->point, text, (size_t)(colon - text));
-	trigger->first = strtoul(colon + 1, &end, 10);
-	trigger->errno_value = EIO;
 	trigger->times = 1;
-	if (*end == ':') {
-		trigger->errno_value = (int)strtol(end + 1, &end, 10);
+	if (length > 0 && length < sizeof(trigger->point) && take_number(&rest, &trigger->first) &&
+		trigger->first > 0 &&
+		(*rest == 0 || (take_number(&rest, &errno_value) && errno_value > 0 &&
+				       errno_value < 4096)) &&
+		(*rest == 0 || take_number(&rest, &trigger->times)) && *rest == 0) {
+		memcpy(trigger->point, text, length);
+		trigger->errno_value = (int)errno_value;
+		return;
 	}
-	if (*end == ':') {
-		trigger->times = strtoul(end + 1, &end, 10);
-	}
+	(void)fprintf(stderr, "fault trigger '%s' is not POINT:N[:ERRNO[:TIMES]]\n", text);
+	abort();
 }
 
 static void read_environment(void)
@@ -113,14 +128,16 @@ void fault_point(const char *name)
 int fault_errno(const char *name)
 {
 	struct point *point;
-	bool now;
+	int errno_value = 0;
 
 	(void)pthread_mutex_lock(&mutex);
 	read_environment();
 	point = find_point(name);
-	now = matches(&fail_trigger, name, ++point->asked, ++any_asked);
+	if (matches(&fail_trigger, name, ++point->asked, ++any_asked)) {
+		errno_value = fail_trigger.errno_value;
+	}
 	(void)pthread_mutex_unlock(&mutex);
-	return now ? fail_trigger.errno_value : 0;
+	return errno_value;
 }
 
 void fault_list_at_exit(void)
