@@ -12,6 +12,8 @@ static enum log_format log_format_now = LOG_FORMAT_TEXT;
 static const char *const level_names[] = {"error", "warning", "info", "debug"};
 
 #define LINE_BYTES_MAX 2048
+/* What the end of a cut line takes: `..."}`. */
+#define END_BYTES 5
 
 struct line {
 	char text[LINE_BYTES_MAX];
@@ -36,11 +38,14 @@ int log_level_parse(const char *name, enum log_level *ret_level)
 }
 
 /* One byte is kept for the newline. */
+static size_t room(const struct line *line)
+{
+	return sizeof(line->text) - 1 - line->size;
+}
+
 static void put(struct line *line, const char *bytes, size_t size)
 {
-	size_t room = sizeof(line->text) - 1 - line->size;
-
-	size = size < room ? size : room;
+	size = ANNALS_MIN(size, room(line));
 	memcpy(line->text + line->size, bytes, size);
 	line->size += size;
 }
@@ -50,36 +55,67 @@ static void put_text(struct line *line, const char *text)
 	put(line, text, strlen(text));
 }
 
+/* How many bytes the character at the start takes; 0 when they are not UTF-8. */
+static size_t character_size(const char *text)
+{
+	size_t left = strnlen(text, 4);
+
+	for (size_t size = 1; size <= left; size++) {
+		if (utf8_is_valid(bytes_of(text, size))) {
+			return size;
+		}
+	}
+	return 0;
+}
+
+/* ASCII's, and U+0080 to U+009F. */
+static bool is_control(const char *text)
+{
+	unsigned char c = (unsigned char)text[0];
+
+	return c < ' ' || c == 0x7f || (c == 0xc2 && (unsigned char)text[1] < 0xa0);
+}
+
 static bool needs_quotes(const char *text)
 {
-	if (*text == 0) {
+	if (*text == 0 || !utf8_is_valid(bytes_text(text))) {
 		return true;
 	}
 	for (; *text != 0; text++) {
-		unsigned char c = (unsigned char)*text;
-		if (c <= ' ' || c == '"' || c == '\\' || c == '=' || c == 0x7f) {
+		if (is_control(text) || strchr(" \"\\=", *text) != NULL) {
 			return true;
 		}
 	}
 	return false;
 }
 
-/* As a JSON string, so that neither format can be forged by a value. */
+/*
+ * As a JSON string, so that neither format can be forged by a value. What does not fit is cut
+ * between characters and marked, and the line stays well-formed.
+ */
 static void put_quoted(struct line *line, const char *text)
 {
 	put(line, "\"", 1);
-	for (; *text != 0; text++) {
-		unsigned char c = (unsigned char)*text;
-		if (c == '"' || c == '\\') {
-			put(line, "\\", 1);
-			put(line, text, 1);
-		} else if (c < ' ' || c == 0x7f) {
-			char escape[8];
-			(void)snprintf(escape, sizeof(escape), "\\u%04x", c);
-			put_text(line, escape);
+	while (*text != 0) {
+		size_t size = character_size(text);
+		char piece[8];
+
+		if (size == 0) {
+			(void)strcpy(piece, "\\ufffd");
+			size = 1;
+		} else if (is_control(text)) {
+			(void)snprintf(
+				piece, sizeof(piece), "\\u%04x", (unsigned char)text[size - 1]);
 		} else {
-			put(line, text, 1);
+			(void)snprintf(piece, sizeof(piece), "%s%.*s",
+				*text == '"' || *text == '\\' ? "\\" : "", (int)size, text);
 		}
+		if (strlen(piece) + END_BYTES > room(line)) {
+			put_text(line, "...");
+			break;
+		}
+		put_text(line, piece);
+		text += size;
 	}
 	put(line, "\"", 1);
 }
@@ -87,6 +123,9 @@ static void put_quoted(struct line *line, const char *text)
 static void put_pair(struct line *line, const char *key, const char *value)
 {
 	value = value != NULL ? value : "-";
+	if (strlen(key) + sizeof(",\"\":\"\"") + END_BYTES > room(line)) {
+		return;
+	}
 	if (log_format_now == LOG_FORMAT_JSON) {
 		put(line, ",", 1);
 		put_quoted(line, key);
@@ -97,7 +136,7 @@ static void put_pair(struct line *line, const char *key, const char *value)
 	put(line, " ", 1);
 	put_text(line, key);
 	put(line, "=", 1);
-	if (needs_quotes(value)) {
+	if (needs_quotes(value) || strlen(value) > room(line)) {
 		put_quoted(line, value);
 	} else {
 		put_text(line, value);

@@ -5,6 +5,7 @@
 #include <annals/histogram.h>
 #include <annals/list.h>
 #include <annals/log.h>
+#include <annals/parse.h>
 #include <annals/varint.h>
 
 #include "suite.h"
@@ -250,6 +251,42 @@ START_TEST(test_log_lines_cannot_be_forged)
 }
 END_TEST
 
+START_TEST(test_log_lines_are_well_formed_whatever_the_value)
+{
+	char text[4096], value[3000];
+	struct bytes line;
+
+	for (size_t size = 1900; size < 2100; size++) {
+		for (int format = LOG_FORMAT_TEXT; format <= LOG_FORMAT_JSON; format++) {
+			memset(value, '"', size);
+			memcpy(value, "\xc3\xbc", 2);
+			value[size] = 0;
+			log_configure(LOG_LEVEL_INFO, (enum log_format)format);
+			for (size_t plain = 2; plain < size - 20; plain++) {
+				value[plain] = 'v';
+			}
+			capture(text, sizeof(text), value);
+			line = bytes_text(text);
+			ck_assert_uint_le(line.size, 2048);
+			ck_assert(utf8_is_valid(line));
+			if (strstr(text, " bytes") == NULL && strstr(text, ",\"bytes") == NULL) {
+				ck_assert_uint_gt(line.size, 2048 - 24);
+			}
+			ck_assert_str_eq(text + line.size - (format == LOG_FORMAT_JSON ? 3 : 1),
+				format == LOG_FORMAT_JSON ? "\"}\n" : "\n");
+		}
+	}
+	ck_assert_ptr_nonnull(strstr(text, "...\"}"));
+	capture(text, sizeof(text), "\xff\xc3(\xc2\x9b[31m");
+	ck_assert_ptr_nonnull(strstr(text, "\"file\":\"\\ufffd\\ufffd(\\u009b[31m\""));
+	log_configure(LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
+	capture(text, sizeof(text), "\xc2\x9b");
+	ck_assert_ptr_nonnull(strstr(text, " file=\"\\u009b\" bytes=42\n"));
+	capture(text, sizeof(text), "gr\xc3\xbc\xc3\x9f");
+	ck_assert_ptr_nonnull(strstr(text, " file=gr\xc3\xbc\xc3\x9f bytes=42\n"));
+}
+END_TEST
+
 START_TEST(test_log_levels)
 {
 	enum log_level level;
@@ -266,4 +303,5 @@ SUITE_MAIN("base", NULL, NULL, test_status_every_row_is_complete_and_unique,
 	test_histogram_percentiles_are_close_and_never_above_the_maximum,
 	test_histogram_corrects_coordinated_omission,
 	test_list_keeps_order_through_splice_and_removal, test_clock_can_be_replaced,
-	test_log_lines_cannot_be_forged, test_log_levels)
+	test_log_lines_cannot_be_forged, test_log_lines_are_well_formed_whatever_the_value,
+	test_log_levels)

@@ -4,7 +4,9 @@
  *
  * Only server/ and client/cli/ log; library layers return errors instead. One call is one line and
  * one write(2), from any thread. Values are quoted when they hold blanks, quotes or control
- * characters, so a line cannot be forged by data.
+ * characters, so a line cannot be forged by data. A line has at most 2,048 bytes and is always
+ * well-formed (UTF-8, JSON): a value that does not fit is cut and ends in "...", and pairs that do
+ * not fit after it are left out.
  */
 #ifndef ANNALS_LOG_H
 #define ANNALS_LOG_H
