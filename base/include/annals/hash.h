@@ -11,9 +11,15 @@
  */
 uint32_t hash_murmur2(struct bytes data);
 
-/* 64-bit hash for in-memory tables only; it may change between versions and must never reach the
- * disk or the wire. */
+/*
+ * 64-bit hash for in-memory tables only. It is keyed with random bytes drawn once per process, so
+ * that nobody can choose names that collide; it must never reach the disk, the wire or an order
+ * that anyone sees.
+ */
 uint64_t hash_table64(struct bytes data);
+/* SipHash-1-3 (Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012) under a given key:
+ * what hash_table64 uses, for its test. */
+uint64_t hash_siphash13(const uint64_t key[2], struct bytes data);
 
 /* Fills with bytes from the system's generator; aborts if there is none. */
 void random_bytes(void *out, size_t size);
