@@ -91,17 +91,13 @@ static int open_tables(struct env *env, bool read_only, struct error *err)
 	return code == 0 ? 0 : env_error(code, err, "cannot commit the tables");
 }
 
-int env_open(
-	struct env *env, const char *dir, uint64_t map_bytes, bool read_only, struct error *err)
+static int open_map(struct env *env, const char *dir, uint64_t map_bytes, bool read_only)
 {
-	int code, status;
+	int code = mdb_env_create(&env->mdb);
 
-	memset(env, 0, sizeof(*env));
-	(void)pthread_mutex_init(&env->pool_mutex, NULL);
-	code = mdb_env_create(&env->mdb);
 	if (code != 0) {
 		env->mdb = NULL;
-		return env_error(code, err, "cannot create the LMDB environment");
+		return code;
 	}
 	code = mdb_env_set_mapsize(env->mdb, map_bytes);
 	code = code != 0 ? code : mdb_env_set_maxdbs(env->mdb, TABLE_COUNT);
@@ -109,6 +105,26 @@ int env_open(
 	code = code != 0 ? code
 			 : mdb_env_open(
 				   env->mdb, dir, MDB_NOTLS | (read_only ? MDB_RDONLY : 0), 0640);
+	if (code != 0) {
+		mdb_env_close(env->mdb);
+		env->mdb = NULL;
+	}
+	return code;
+}
+
+int env_open(
+	struct env *env, const char *dir, uint64_t map_bytes, bool read_only, struct error *err)
+{
+	int code, status;
+
+	memset(env, 0, sizeof(*env));
+	(void)pthread_mutex_init(&env->pool_mutex, NULL);
+	code = open_map(env, dir, map_bytes, read_only);
+	/* Address space can be scarce (ulimit -v, sanitizers): a smaller map serves as well. */
+	while (code == ENOMEM && map_bytes / 4 >= ENV_MAP_BYTES_LEAST) {
+		map_bytes /= 4;
+		code = open_map(env, dir, map_bytes, read_only);
+	}
 	if (code != 0) {
 		status = env_error(code, err, "cannot open LMDB");
 		error_wrap(err, "%s", dir);

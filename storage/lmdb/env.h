@@ -17,6 +17,8 @@
 
 #define ENV_PAGE_BYTES 4096u
 #define ENV_READERS_MAX 1024u
+/* A map that does not fit the address space is tried smaller, but not below this. */
+#define ENV_MAP_BYTES_LEAST ((uint64_t)1 << 30)
 
 enum table {
 	TABLE_META,
