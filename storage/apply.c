@@ -209,6 +209,61 @@ static int apply_group_delete(struct bytes data, const struct apply_sink *sink, 
 	return 0;
 }
 
+static int apply_rows(struct bytes data, const struct apply_sink *sink, struct error *err)
+{
+	size_t at = 0;
+
+	while (at < data.size) {
+		struct bytes key, value = {0};
+		size_t key_size, value_size;
+		int status;
+		if (data.size - at < ROW_CHANGE_HEADER_BYTES) {
+			return error_fail(err, ANNALS_E_CORRUPT_DATA, "a row change is cut short");
+		}
+		key_size = load_u16(data.data + at);
+		value_size = load_u32(data.data + at + 4);
+		at += ROW_CHANGE_HEADER_BYTES;
+		if (key_size == 0 || key_size > ROW_KEY_BYTES_MAX || key_size > data.size - at ||
+			(value_size != ROW_DELETED &&
+				(value_size > ROW_VALUE_BYTES_MAX ||
+					value_size > data.size - at - key_size))) {
+			return error_fail(
+				err, ANNALS_E_CORRUPT_DATA, "a row change has impossible sizes");
+		}
+		key = bytes_of(data.data + at, key_size);
+		at += key_size;
+		if (value_size != ROW_DELETED) {
+			value = bytes_of(data.data + at, value_size);
+			at += value_size;
+		}
+		status = sink->row(sink->arg, key, value, err);
+		if (status != 0) {
+			return status;
+		}
+	}
+	return 0;
+}
+
+size_t row_change_size(struct bytes key, struct bytes value)
+{
+	return ROW_CHANGE_HEADER_BYTES + key.size + (value.data == NULL ? 0 : value.size);
+}
+
+uint8_t *row_change_write(uint8_t *out, struct bytes key, struct bytes value)
+{
+	store_u16(out, (uint16_t)key.size);
+	store_u16(out + 2, 0);
+	store_u32(out + 4, value.data == NULL ? ROW_DELETED : (uint32_t)value.size);
+	out += ROW_CHANGE_HEADER_BYTES;
+	memcpy(out, key.data, key.size);
+	out += key.size;
+	if (value.data != NULL && value.size > 0) {
+		memcpy(out, value.data, value.size);
+		out += value.size;
+	}
+	return out;
+}
+
 static int apply_command(struct bytes block, uint16_t type, struct bytes data,
 	const struct apply_sink *sink, struct error *err)
 {
@@ -232,6 +287,8 @@ static int apply_command(struct bytes block, uint16_t type, struct bytes data,
 					 load_u64(data.data + 8), err);
 	case BLOCK_GROUP_DELETE:
 		return apply_group_delete(data, sink, err);
+	case BLOCK_ROWS:
+		return apply_rows(data, sink, err);
 	default:
 		return error_fail(err, ANNALS_E_FORMAT_NEWER,
 			"a block holds command %u, which this version does not know", type);

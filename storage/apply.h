@@ -27,12 +27,21 @@ struct apply_sink {
 		struct error *err);
 	int (*trim)(void *arg, uint32_t topic_id, uint32_t partition, uint64_t first_offset,
 		struct error *err);
+	/* value.data == NULL deletes. */
+	int (*row)(void *arg, struct bytes key, struct bytes value, struct error *err);
 };
 
 /* Walks the block; the first non-zero result of the sink stops and is returned.
  * ANNALS_E_CORRUPT_DATA, ANNALS_E_FORMAT_NEWER, ANNALS_E_NO_MEMORY. */
 int apply_block(
 	struct bytes block, const struct apply_sink *sink, struct error *err) ANNALS_MUST_CHECK;
+
+/* BLOCK_ROWS' data: changes end to end. */
+#define ROW_CHANGE_HEADER_BYTES 8u
+#define ROW_DELETED UINT32_MAX
+size_t row_change_size(struct bytes key, struct bytes value);
+/* Writes one change; returns what follows it. value.data == NULL deletes. */
+uint8_t *row_change_write(uint8_t *out, struct bytes key, struct bytes value);
 
 /* A TopicRecord as a topic with one reference. ANNALS_E_CORRUPT_DATA, ANNALS_E_NO_MEMORY. */
 int topic_decode(struct bytes encoded, struct topic **ret, struct error *err) ANNALS_MUST_CHECK;

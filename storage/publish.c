@@ -265,6 +265,14 @@ static int on_trim(
 	return 0;
 }
 
+static int on_row(void *arg, struct bytes key, struct bytes value, struct error *err)
+{
+	struct publication *publication = arg;
+
+	return rows_are_settled(publication) ? 0
+					     : put_row(publication, TABLE_ROWS, key, value, err);
+}
+
 static void announce(struct publication *publication)
 {
 	struct shard *shard = publication->shard;
@@ -286,6 +294,7 @@ int publish_block(struct shard *shard, uint64_t number, struct bytes block, bool
 		.offset = on_offset,
 		.offset_delete = on_offset_delete,
 		.trim = on_trim,
+		.row = on_row,
 	};
 	struct block_header header;
 	int status = block_view(block, &header, err);

@@ -1,4 +1,5 @@
 #include "shard.h"
+#include "rows.h"
 
 #include "completion.h"
 
@@ -195,6 +196,7 @@ void shard_close(struct shard *shard)
 	}
 	buf_release(&shard->draft.bytes);
 	free(shard->draft.touched);
+	staged_keys_release(&shard->draft.staged_rows);
 	(void)pthread_cond_destroy(&shard->settle);
 	(void)pthread_cond_destroy(&shard->queue.filled);
 	(void)pthread_cond_destroy(&shard->readers.filled);

@@ -17,6 +17,12 @@
 #include "tail.h"
 #include "watch.h"
 
+/* Keys that the draft changes: what is expected of them can only be known after its commit. */
+struct staged_keys {
+	uint64_t *slots; /* hashes, open addressing; 0 = empty */
+	size_t capacity, count;
+};
+
 /* Waiting for the writer. */
 struct shard_queue {
 	pthread_mutex_t mutex;
@@ -50,6 +56,7 @@ struct draft {
 	bool any_os;
 	struct partition **touched; /* for rolling back */
 	size_t touched_count, touched_capacity;
+	struct staged_keys staged_rows; /* that its commands change */
 };
 
 struct counters {

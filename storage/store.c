@@ -1,5 +1,6 @@
 /* The public face: a data directory, its lock, its shard. Everything else lives in the shard. */
 #include "completion.h"
+#include "rows.h"
 #include "shard.h"
 #include "store_files.h"
 
@@ -275,6 +276,17 @@ int store_offset_get(struct store *store, struct bytes group, uint32_t topic_id,
 	struct offset_entry *ret, struct buf *ret_metadata, struct error *err)
 {
 	return group_offset_get(store->shard, group, topic_id, partition, ret, ret_metadata, err);
+}
+
+int store_row_get(struct store *store, struct bytes key, struct buf *ret_value, struct error *err)
+{
+	return row_get(store->shard, key, ret_value, err);
+}
+
+int store_row_scan(struct store *store, struct bytes prefix, struct bytes from, size_t count_max,
+	int (*fn)(void *arg, struct bytes key, struct bytes value), void *arg, struct error *err)
+{
+	return row_scan(store->shard, prefix, from, count_max, fn, arg, err);
 }
 
 int store_offset_list(struct store *store, struct bytes group,

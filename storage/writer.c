@@ -3,6 +3,7 @@
  * it once, publishes, answers.
  */
 #include "completion.h"
+#include "rows.h"
 #include "shard.h"
 
 #include <annals/clock.h>
@@ -30,6 +31,9 @@ static uint64_t request_bytes(const struct store_request *request)
 		for (size_t i = 0; i < offsets->entry_count; i++) {
 			bytes += sizeof(*offsets->entries) + offsets->entries[i].metadata.size;
 		}
+	} else if (request->operation == STORE_ROWS) {
+		const struct rows_request *rows = (const struct rows_request *)request;
+		bytes += row_changes_size(rows->changes, rows->change_count);
 	}
 	return bytes;
 }
@@ -155,6 +159,7 @@ static void reset_draft(struct draft *draft)
 	draft->events = 0;
 	draft->any_os = false;
 	draft->touched_count = 0;
+	staged_keys_reset(&draft->staged_rows);
 }
 
 static void roll_back(struct draft *draft)

@@ -16,6 +16,8 @@ static const char *const table_names[TABLE_COUNT] = {
 	[TABLE_LOG] = "log",
 	[TABLE_OFFSETS] = "offsets",
 	[TABLE_DELETING] = "deleting",
+	[TABLE_ROWS] = "rows",
+	[TABLE_INDEX] = "index",
 };
 
 /* The file grows in such steps, ahead of LMDB. */

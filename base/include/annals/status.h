@@ -63,7 +63,24 @@
 		"the event breaks a rule of its topic or schema")                                  \
 	X(LIMIT, 37, "limit-reached", 403, 0, "a configured maximum of things is reached")         \
 	X(CLOSED, 38, "closed", 503, 0, "the handle or connection is being closed")                \
-	X(CANCELLED, 39, "cancelled", 503, 0, "the request was given up before it was submitted")
+	X(CANCELLED, 39, "cancelled", 503, 0, "the request was given up before it was submitted")  \
+	X(DUPLICATE_ID, 40, "duplicate-id", 409, 0,                                                \
+		"an event with this source and id is stored already, with other content")          \
+	X(PARTIAL_DUPLICATE, 41, "partial-duplicate", 409, 0,                                      \
+		"some events of a conditional append are stored already")                          \
+	X(IDEMPOTENCY, 42, "idempotency-key-reused", 422, 0,                                       \
+		"the Idempotency-Key was used for another request")                                \
+	X(FENCED, 43, "fenced", 409, 0, "a newer epoch or generation took over")                   \
+	X(SEQUENCE, 44, "out-of-order-sequence", 409, 0,                                           \
+		"the producer's sequence number does not follow the last one")                     \
+	X(UNKNOWN_GROUP, 45, "unknown-group", 404, 0, "no group has this name")                    \
+	X(UNKNOWN_MEMBER, 46, "unknown-member", 409, 0, "the group has no such member")            \
+	X(LEASE_LOST, 47, "lease-lost", 409, 0, "the lease ended or was given to another")         \
+	X(GROUP_MODE, 48, "group-mode", 409, 0,                                                    \
+		"the group delivers the other way: by offset or by event")                         \
+	X(INCOMPATIBLE_SCHEMA, 49, "incompatible-schema", 409, 0,                                  \
+		"the schema breaks the subject's compatibility rule")                              \
+	X(UNKNOWN_SCHEMA, 50, "unknown-schema", 404, 0, "no schema has this subject, version or id")
 
 enum annals_status {
 	ANNALS_OK = 0,

@@ -36,7 +36,10 @@ enum block_command {
 	BLOCK_TOPIC_DELETE = 4,  /* topic id u32, zero u32 */
 	BLOCK_OFFSET_COMMIT = 5, /* annals.v1.OffsetRecord */
 	BLOCK_TRIM = 6,          /* topic id u32, partition u32, first kept offset u64 */
-	BLOCK_GROUP_DELETE = 7,  /* group name */
+	BLOCK_GROUP_DELETE = 7,  /* u16 name size, name, u32 count, count times topic id u32,
+				    partition u32 */
+	BLOCK_ROWS = 8, /* row changes, one after the other: key size u16, zero u16, value size u32
+			   (0xffffffff: deleted), key, value */
 };
 
 struct block_header {

@@ -87,9 +87,13 @@ enum store_operation {
 	STORE_OFFSET_COMMIT,
 	STORE_GROUP_DELETE,
 	STORE_TRIM,
+	STORE_ROWS,
+	STORE_PRODUCER_OPEN,
 	STORE_READ,
 	STORE_FIND_TIME,
 	STORE_WATCH,
+	STORE_STREAM_READ,
+	STORE_QUERY,
 	STORE_OPERATIONS
 };
 
@@ -111,8 +115,15 @@ struct topic_config {
 	uint64_t retention_bytes;  /* stored bytes over all partitions */
 	uint64_t retention_events;
 	enum durability durability; /* for appends that do not choose; DEFAULT means FSYNC */
-	bool streams;               /* reserved: ANNALS_E_UNSUPPORTED_OPERATION for now */
-	uint32_t event_bytes_max;   /* 0 = the server's */
+	bool streams; /* events with a key get a version in their key's stream; fixed for ever, as
+			 is the number of partitions then */
+	uint32_t event_bytes_max; /* 0 = the server's */
+	/* The window in which the same (source, id) is stored once; 0 = no dedupe. Both limits
+	 * hold: an id is forgotten when it is older, or when so many newer ones came (0 = 10
+	 * million). */
+	uint64_t dedupe_age_us;
+	uint64_t dedupe_events;
+	bool query_index; /* types and tags are indexed: conditions over a query, STORE_QUERY */
 };
 
 /* An immutable snapshot of a topic's settings, reference-counted. */
@@ -162,6 +173,54 @@ struct topic_request {
 			 ANNALS_E_TOPIC_EXISTS */
 };
 
+/* ---- Rows: small durable state of the layers above, beside the events ---- */
+
+/*
+ * Rows are keys and values that go through the journal like everything else: a change is durable
+ * when its request comes back, and survives crashes with the events. The first byte of a key names
+ * whose it is (enum row_owner); what follows is the owner's. Keys sort as bytes.
+ */
+#define ROW_KEY_BYTES_MAX 480u
+#define ROW_VALUE_BYTES_MAX 60000u
+#define ROWS_PER_REQUEST_MAX 65536u
+enum row_owner {
+	ROW_GROUP = 'g',    /* consumer groups: members, leases, parked events */
+	ROW_RECEIPT = 'i',  /* Idempotency-Key receipts; storage's own */
+	ROW_PRODUCER = 'p', /* producers' sequences; storage's own */
+	ROW_SCHEDULE = 'd', /* delayed events */
+	ROW_SCHEMA = 's',   /* the schema registry */
+	ROW_WEBHOOK = 'w',
+};
+
+enum row_expect { ROW_EXPECT_ANYTHING, ROW_EXPECT_ABSENT, ROW_EXPECT_VALUE };
+struct row_change {
+	struct bytes key;
+	struct bytes value; /* data == NULL deletes the row; an empty value needs non-NULL data */
+	enum row_expect expect;
+	struct bytes expected_value; /* with ROW_EXPECT_VALUE: the bytes that must be there now */
+	bool keep;                   /* only the expectation counts, the row stays as it is */
+};
+/* STORE_ROWS: all changes in one commit or none. ANNALS_E_CONFLICT when an expectation does not
+ * hold (conflict_index says whose), ANNALS_E_TOO_LARGE, ANNALS_E_INVALID. Drawn from the disk's
+ * reserve: works when appends are refused for space. */
+struct rows_request {
+	struct store_request base;
+	const struct row_change *changes; /* borrowed until the request comes back */
+	size_t change_count;
+	size_t conflict_index; /* result */
+};
+/* One row's value, appended to ret_value. 1 found, 0 not; ANNALS_E_IO, ANNALS_E_NO_MEMORY. */
+int store_row_get(struct store *store, struct bytes key, struct buf *ret_value,
+	struct error *err) ANNALS_MUST_CHECK;
+/*
+ * Calls fn for the rows whose key begins with `prefix`, in key order, from `from` on (whole key,
+ * inclusive; empty = the first), at most count_max (0 = all): a non-zero return stops and is
+ * returned. Sees each row as of one moment during the call; holds everything it returns in memory.
+ */
+int store_row_scan(struct store *store, struct bytes prefix, struct bytes from, size_t count_max,
+	int (*fn)(void *arg, struct bytes key, struct bytes value), void *arg,
+	struct error *err) ANNALS_MUST_CHECK;
+
 /* ---- Writing ---- */
 
 /*
@@ -195,6 +254,55 @@ struct append_part {
 	uint32_t first_sequence;
 	/* results */
 	uint64_t base_offset, base_position;
+	uint64_t first_version; /* of its first event, where streams are on and it has a key; else
+				   VERSION_NONE. Events of other streams: see append_request.runs */
+	bool replayed;          /* all of it was stored before: this is where */
+};
+#define VERSION_NONE UINT64_MAX
+
+/* Where consecutive events of a part went. */
+struct append_run {
+	uint32_t part;        /* index in parts */
+	uint32_t first_event; /* in the part as it was given */
+	uint32_t count;
+	uint32_t partition;
+	uint64_t offset, position; /* of the first; position is 0 when replayed from a receipt that
+				      does not know */
+	uint64_t version;          /* of the first, all of one stream; or VERSION_NONE */
+	bool replayed;
+};
+
+/* What must hold of a stream, checked in the same step as the append. */
+enum stream_expect { STREAM_ANY, STREAM_NONE, STREAM_EXISTS, STREAM_VERSION };
+struct stream_condition {
+	struct bytes key;
+	enum stream_expect expect; /* NONE: it never existed */
+	uint64_t version;          /* with STREAM_VERSION: of its newest event */
+	uint32_t incarnation; /* 0, or what a head said: another one is ANNALS_E_TOPIC_RECREATED */
+};
+/* No event that matches any of the items may have a position above `after`. Inside an item: any of
+ * the types (none = every type) and all of the tags. At most QUERY_ITEMS_MAX items with
+ * QUERY_TERMS_MAX types and tags each; an item needs at least one type or tag. */
+#define QUERY_ITEMS_MAX 32u
+#define QUERY_TERMS_MAX 32u
+struct query_item {
+	const struct bytes *types;
+	uint32_t type_count;
+	const struct bytes *tags;
+	uint32_t tag_count;
+};
+struct query_condition {
+	const struct query_item *items;
+	uint32_t item_count;
+	uint64_t after; /* a position; 0 = any event counts */
+};
+/* What a refused condition found (status ANNALS_E_PRECONDITION_FAILED). */
+struct append_conflict {
+	bool is_query;
+	uint32_t index;    /* of the stream condition; 0 for the query */
+	bool exists;       /* the stream has (had) events */
+	uint64_t version;  /* its newest version */
+	uint64_t position; /* query: of a matching event */
 };
 /* All parts are stored in one block or none is. At most block_bytes_max stored bytes
  * (ANNALS_E_TOO_LARGE). */
@@ -205,8 +313,33 @@ struct append_request {
 	struct append_part *parts;
 	size_t part_count;
 	struct append_part one_part; /* parts may point here */
-	uint64_t recorded_us;        /* result */
+	/* Conditions: all must hold or nothing is stored. Borrowed until the request comes back. */
+	const struct stream_condition *stream_conditions;
+	uint32_t stream_condition_count;     /* at most 1,024 */
+	const struct query_condition *query; /* or NULL */
+	/* Rows that change in the same commit, with their expectations; ANNALS_E_CONFLICT. */
+	const struct row_change *rows;
+	size_t row_count;
+	/* Idempotency-Key: at most 480 - 5 bytes that include its scope, and a hash of the request;
+	 * a repeat within a day gets the first answer, another request ANNALS_E_IDEMPOTENCY. Empty
+	 * = none. */
+	struct bytes receipt_key;
+	uint8_t receipt_hash[16];
+	/* results */
+	uint64_t recorded_us;
+	bool replayed;           /* nothing new was stored */
+	struct append_run *runs; /* in request order, where the topic has streams or dedupe on or
+				    the answer is a replay; else NULL: parts say it. malloc'ed */
+	size_t run_count;
+	struct append_conflict conflict;
+	size_t conflict_row;     /* index of the row whose expectation failed */
+	uint32_t conflict_event; /* ANNALS_E_DUPLICATE_ID, ANNALS_E_PARTIAL_DUPLICATE: event of
+				    conflict_part */
+	uint32_t conflict_part;
+	struct append_facts *facts; /* private */
 };
+/* Frees what the results own (runs); the request can be filled anew. */
+void append_request_release(struct append_request *request);
 
 struct offset_entry {
 	uint32_t topic_id, partition;
@@ -222,6 +355,20 @@ struct offset_request { /* STORE_OFFSET_COMMIT (all entries or none) and STORE_G
 	char group[GROUP_NAME_MAX + 1];
 	struct offset_entry *entries;
 	size_t entry_count;
+};
+
+/*
+ * STORE_PRODUCER_OPEN: gives a producer its id and epoch. An empty name gets a fresh id; a name
+ * keeps its id for ever and each call raises the epoch, which fences whoever held it before
+ * (ANNALS_E_FENCED on their appends). Sequences per (producer, topic, partition) start at 0 in
+ * every epoch; a batch that was stored before gets its first answer, a gap is ANNALS_E_SEQUENCE.
+ */
+struct producer_request {
+	struct store_request base;
+	char name[GROUP_NAME_MAX + 1];
+	/* results */
+	uint64_t producer_id;
+	uint16_t epoch;
 };
 
 struct trim_request { /* STORE_TRIM: forget what lies below first_offset, in whole batches */
@@ -242,6 +389,7 @@ struct read_request { /* STORE_READ */
 	uint64_t offset;
 	uint32_t bytes_max; /* stop before the batch that would exceed it, but return at least one
 			       batch; at most 1 MiB is honoured */
+	bool one_batch;     /* only the batch that holds `offset` */
 	/* results */
 	struct buf batches; /* stored batches end to end, CRCs verified, appended to what was there;
 			       the first holds `offset` (or begins after it, past a hole). Empty at
@@ -258,13 +406,55 @@ struct find_time_request { /* STORE_FIND_TIME */
 	uint64_t offset; /* base offset of the first batch recorded at or after the time; the end
 			    offset if none */
 };
+/* Where one event of a stream or of a query's answer lies. Read it with a STORE_READ of one_batch.
+ */
+struct event_place {
+	uint64_t version; /* in its stream; queries: VERSION_NONE */
+	uint32_t partition;
+	uint64_t offset, position;
+};
+#define PLACES_MAX 1000u
+
+/* A stream as it is now. */
+struct stream_head {
+	uint32_t incarnation;   /* differs when the topic was deleted and created again */
+	uint64_t next_version;  /* of the next event; the newest is one less */
+	uint64_t first_version; /* the first kept */
+	uint64_t first_position, last_position;
+};
+struct stream_request { /* STORE_STREAM_READ */
+	struct store_request base;
+	uint32_t topic_id;
+	struct bytes key; /* borrowed until it comes back */
+	uint64_t version; /* the first wanted; UINT64_MAX with backwards = the newest */
+	bool backwards;
+	uint32_t limit; /* 0 (only the head) to PLACES_MAX */
+	/* results */
+	bool exists;
+	struct stream_head head;
+	struct event_place *places; /* malloc'ed, the caller's */
+	size_t place_count;
+};
+/* STORE_QUERY: events that match any item with a position above `after`, by position. Needs
+ * query_index (ANNALS_E_UNSUPPORTED_OPERATION). `after` below what retention removed is
+ * ANNALS_E_OFFSET_GONE. */
+struct query_request {
+	struct store_request base;
+	uint32_t topic_id;
+	struct query_condition query; /* borrowed */
+	uint32_t limit;               /* 1 to PLACES_MAX */
+	/* results */
+	struct event_place *places; /* malloc'ed, the caller's */
+	size_t place_count;
+	uint64_t up_to; /* everything up to this position was looked at */
+};
 /*
- * Runs a STORE_READ or STORE_FIND_TIME. Returns 0 when it is done, request->status set, nothing
- * queued; 1 when it was handed to a reader thread and will come back through request->queue (only
- * with STORE_READ_NO_BLOCK). Statuses: ANNALS_E_UNKNOWN_TOPIC, ANNALS_E_UNKNOWN_PARTITION,
- * ANNALS_E_OFFSET_GONE, ANNALS_E_OFFSET_BEYOND_END (offset > end; equal is an empty page),
- * ANNALS_E_CORRUPT_DATA (names topic, partition, offset; next_offset steps over the damaged batch),
- * ANNALS_E_IO, ANNALS_E_NO_MEMORY.
+ * Runs a STORE_READ, STORE_FIND_TIME, STORE_STREAM_READ or STORE_QUERY. Returns 0 when it is done,
+ * request->status set, nothing queued; 1 when it was handed to a reader thread and will come back
+ * through request->queue (only with STORE_READ_NO_BLOCK). Statuses: ANNALS_E_UNKNOWN_TOPIC,
+ * ANNALS_E_UNKNOWN_PARTITION, ANNALS_E_OFFSET_GONE, ANNALS_E_OFFSET_BEYOND_END (offset > end; equal
+ * is an empty page), ANNALS_E_CORRUPT_DATA (names topic, partition, offset; next_offset steps over
+ * the damaged batch), ANNALS_E_IO, ANNALS_E_NO_MEMORY.
  */
 int store_read(struct store *store, struct store_request *request, unsigned flags);
 
