@@ -140,6 +140,20 @@ int fault_errno(const char *name)
 	return errno_value;
 }
 
+static pthread_once_t mutation_once = PTHREAD_ONCE_INIT;
+static const char *mutation;
+
+static void read_mutation(void)
+{
+	mutation = getenv("ANNALS_MUTATION");
+}
+
+bool fault_mutation(const char *name)
+{
+	(void)pthread_once(&mutation_once, read_mutation);
+	return mutation != NULL && strcmp(mutation, name) == 0;
+}
+
 void fault_list_at_exit(void)
 {
 	const char *path = getenv("ANNALS_FAULT_LIST");

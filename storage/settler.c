@@ -514,6 +514,14 @@ static int commit_run(struct run *run, const struct changed_rows *changed, struc
 		return status;
 	}
 	ANNALS_FAULT("settler.before_fill");
+	if (run->with_rows && ANNALS_MUTATION("watermark_outside")) {
+		status = table_put_meta(&run->shard->env, run->txn, &run->meta, err);
+		status = status != 0 ? status : env_commit(run->txn, err);
+		status = status != 0 ? status : env_begin(&run->shard->env, &run->txn, err);
+		if (status != 0) {
+			return status;
+		}
+	}
 	status = fill_transaction(run, changed, err);
 	if (status != 0) {
 		mdb_txn_abort(run->txn);

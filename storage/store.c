@@ -38,12 +38,15 @@ static int check_options(const struct store_options *options, struct error *err)
 	if (options->data_dir == NULL || options->data_dir[0] == 0) {
 		return error_fail(err, ANNALS_E_INVALID, "a store needs a data directory");
 	}
-	if (options->journal_segment_bytes < (16u << 20)) {
-		return error_fail(err, ANNALS_E_INVALID, "a journal segment has at least 16 MiB");
-	}
 	if (options->block_bytes_max == 0 || options->block_bytes_max > BLOCK_BYTES_MAX) {
 		return error_fail(
 			err, ANNALS_E_INVALID, "a block has at most %u bytes", BLOCK_BYTES_MAX);
+	}
+	if (options->journal_segment_bytes < 4 * options->block_bytes_max ||
+		options->journal_segment_bytes < (256u << 10)) {
+		return error_fail(err, ANNALS_E_INVALID,
+			"a journal segment has at least 256 KiB, and four times the largest "
+			"block");
 	}
 	if (options->tail_bytes_max < (1u << 20) || options->reader_threads == 0 ||
 		options->queue_requests_max == 0) {

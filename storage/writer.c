@@ -164,7 +164,8 @@ static void reset_draft(struct draft *draft)
 
 static void roll_back(struct draft *draft)
 {
-	for (size_t i = 0; i < draft->touched_count; i++) {
+	for (size_t i = 0; i < draft->touched_count && !ANNALS_MUTATION("keep_staged_effects");
+		i++) {
 		draft->touched[i]->next_offset = draft->touched[i]->end_offset;
 	}
 }
@@ -192,7 +193,8 @@ static void answer_os(struct draft *draft)
 	LIST_FOR_EACH_SAFE (node, following, &draft->requests) {
 		struct store_request *request = LIST_ENTRY(node, struct store_request, node);
 		if (request->operation == STORE_APPEND &&
-			((struct append_request *)request)->durability == DURABILITY_OS) {
+			(((struct append_request *)request)->durability == DURABILITY_OS ||
+				ANNALS_MUTATION("acknowledge_before_sync"))) {
 			list_remove(node);
 			list_add_tail(&answered, node);
 		}
@@ -292,11 +294,13 @@ void writer_commit(struct shard *shard)
 	}
 	shard->journal_is_full = false;
 	ANNALS_FAULT("writer.after_write");
-	if (draft->any_os) {
+	if (draft->any_os || ANNALS_MUTATION("acknowledge_before_sync")) {
 		answer_os(draft);
 	}
 	started = clock_monotonic_ns();
-	result = journal_sync(shard->journal, &err);
+	if (!ANNALS_MUTATION("publish_before_sync")) {
+		result = journal_sync(shard->journal, &err);
+	}
 	if (result != JOURNAL_OK) {
 		/* Never tried again: what the disk holds now only reopening can tell. */
 		shard_fail(shard, err.text);
@@ -309,6 +313,9 @@ void writer_commit(struct shard *shard)
 		shard_fail(shard, err.text);
 		refuse_draft(shard, ANNALS_E_OUTCOME_UNKNOWN, err.text);
 		return;
+	}
+	if (ANNALS_MUTATION("publish_before_sync")) {
+		result = journal_sync(shard->journal, &err);
 	}
 	ANNALS_FAULT("writer.before_answer");
 	fill_results(shard);

@@ -124,7 +124,7 @@ static enum journal_result sync_current(struct journal_file *journal, struct err
 		return JOURNAL_OK;
 	}
 	int injected = ANNALS_FAULT_ERRNO("journal.sync");
-	if (injected != 0 || fdatasync(journal->current->fd) < 0) {
+	if (injected != 0 || (!ANNALS_MUTATION("no_sync") && fdatasync(journal->current->fd) < 0)) {
 		error_errno(err, ANNALS_E_OUTCOME_UNKNOWN, injected != 0 ? injected : errno,
 			"cannot sync journal segment %" PRIu64, journal->current->sequence);
 		return JOURNAL_UNKNOWN;

@@ -95,6 +95,8 @@ static int open_tables(struct env *env, bool read_only, struct error *err)
 
 static int open_map(struct env *env, const char *dir, uint64_t map_bytes, bool read_only)
 {
+	unsigned flags = MDB_NOTLS | (read_only ? MDB_RDONLY : 0) |
+			 (ANNALS_MUTATION("recycle_before_lmdb_sync") ? MDB_NOSYNC : 0);
 	int code = mdb_env_create(&env->mdb);
 
 	if (code != 0) {
@@ -104,9 +106,7 @@ static int open_map(struct env *env, const char *dir, uint64_t map_bytes, bool r
 	code = mdb_env_set_mapsize(env->mdb, map_bytes);
 	code = code != 0 ? code : mdb_env_set_maxdbs(env->mdb, TABLE_COUNT);
 	code = code != 0 ? code : mdb_env_set_maxreaders(env->mdb, ENV_READERS_MAX);
-	code = code != 0 ? code
-			 : mdb_env_open(
-				   env->mdb, dir, MDB_NOTLS | (read_only ? MDB_RDONLY : 0), 0640);
+	code = code != 0 ? code : mdb_env_open(env->mdb, dir, flags, 0640);
 	if (code != 0) {
 		mdb_env_close(env->mdb);
 		env->mdb = NULL;

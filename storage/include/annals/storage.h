@@ -32,7 +32,8 @@ struct store_options {
 	const char *data_dir; /* created if missing (mode 0750); its parent must exist */
 	const char *journal;  /* "file" (default) or "memory" (tests: nothing survives, LMDB lies in
 				 data_dir all the same) */
-	uint64_t journal_segment_bytes; /* default 64 MiB; at least 16 MiB */
+	uint64_t journal_segment_bytes; /* default 64 MiB; at least 256 KiB and 4 * block_bytes_max
+					 */
 	uint64_t map_bytes;             /* LMDB address space, default 1 TiB */
 	uint64_t tail_bytes_max;        /* unsettled bytes kept in memory, default 64 MiB */
 	uint64_t queue_bytes_max;       /* bytes waiting for the writer, default 64 MiB; above:
