@@ -230,7 +230,6 @@ int run_page_entry(struct run_page *page, uint32_t i, struct index_entry *ret)
 int run_page_open(struct bytes key, struct bytes value, struct run_page *ret)
 {
 	size_t groups = value.size / RUN_GROUP_BYTES, rest = value.size % RUN_GROUP_BYTES;
-	struct index_entry first;
 	struct run_page page;
 	struct run_key parsed;
 
@@ -247,13 +246,33 @@ int run_page_open(struct bytes key, struct bytes value, struct run_page *ret)
 		}
 		page.count += (uint32_t)(rest - 4) / INDEX_ENTRY_BYTES;
 	}
-	if (page.count == 0 || run_page_entry(&page, 0, &first) != 0 ||
-		first.hash.high != parsed.hash.high || first.hash.low != parsed.hash.low ||
-		first.order != parsed.order) {
+	/* Not checked by its checksum: a lookup need not touch the page's beginning for more. */
+	if (page.count == 0 || load_u64(value.data + 4) != parsed.hash.high ||
+		load_u64(value.data + 12) != parsed.hash.low ||
+		load_u64(value.data + 20) != parsed.order) {
 		return ANNALS_E_CORRUPT_DATA;
 	}
 	*ret = page;
 	return 0;
+}
+
+/* How many of `count` entries, each `step` bytes behind the one before, lie before the place. */
+static uint32_t count_before(const uint8_t *entries, uint32_t count, size_t step,
+	const struct index_entry *wanted, int bound)
+{
+	uint32_t low = 0, high = count;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+		struct index_entry entry;
+		index_entry_read(entries + middle * step, &entry);
+		if (index_entry_compare(&entry, wanted) < bound) {
+			low = middle + 1;
+		} else {
+			high = middle;
+		}
+	}
+	return low;
 }
 
 int run_page_search(
@@ -261,17 +280,19 @@ int run_page_search(
 {
 	const struct index_entry wanted = {.hash = hash, .order = order};
 	const int bound = after ? 1 : 0; /* entries before the place compare below it */
-	uint32_t low = 0, high = page->count;
+	const uint32_t groups = (page->count + RUN_GROUP_ENTRIES - 1) / RUN_GROUP_ENTRIES;
 	struct index_entry entry;
+	uint32_t low, group;
 
-	while (low < high) {
-		uint32_t middle = low + (high - low) / 2;
-		index_entry_read(entry_at(page, middle), &entry);
-		if (index_entry_compare(&entry, &wanted) < bound) {
-			low = middle + 1;
-		} else {
-			high = middle;
+	/* First the group, whose checking brings it into the cache. */
+	group = count_before(page->data + 4, groups, RUN_GROUP_BYTES, &wanted, bound);
+	low = group == 0 ? 0 : (group - 1) * RUN_GROUP_ENTRIES;
+	if (group > 0) {
+		uint32_t count = ANNALS_MIN(page->count - low, RUN_GROUP_ENTRIES);
+		if (run_page_entry(page, low, &entry) != 0) {
+			return ANNALS_E_CORRUPT_DATA;
 		}
+		low += count_before(entry_at(page, low), count, INDEX_ENTRY_BYTES, &wanted, bound);
 	}
 	if (low > 0 && (run_page_entry(page, low - 1, &entry) != 0 ||
 			       index_entry_compare(&entry, &wanted) >= bound)) {
