@@ -65,6 +65,15 @@ int run_newest(MDB_cursor *cursor, uint32_t topic_id, enum index_kind kind, cons
 	struct index_hash hash, struct index_entry *ret, struct error *err) ANNALS_MUST_CHECK;
 
 /*
+ * The same over all runs of a list, newest run first: the newest entry in the newest run that has
+ * the hash. Fetches the lines of several filters from memory at a time, so that a hash that is
+ * nowhere (most ids) costs much less than asking run by run.
+ */
+int run_list_newest(MDB_cursor *cursor, uint32_t topic_id, enum index_kind kind,
+	const struct run_list *list, struct index_hash hash, struct index_entry *ret,
+	struct error *err) ANNALS_MUST_CHECK;
+
+/*
  * Entries of a hash with order in [from, to], ascending, or descending when `backwards`: calls fn
  * for each until it returns non-zero, which is returned. 0 at the end. Otherwise as run_newest().
  * fn may read other tables in the same transaction, but must leave the cursor alone and write

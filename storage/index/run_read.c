@@ -44,15 +44,14 @@ int run_list_load(MDB_cursor *cursor, uint32_t topic_id, enum index_kind kind, s
 	return 0;
 }
 
-/* 1: the hash may be in the run. */
-static int ask_filter(MDB_cursor *cursor, uint32_t topic_id, enum index_kind kind,
-	const struct run *run, struct index_hash hash, struct error *err)
+/* The line of the filter where the hash belongs; it need not be in the cache yet. */
+static int find_line(MDB_cursor *cursor, uint32_t topic_id, enum index_kind kind,
+	const struct run *run, struct index_hash hash, const uint8_t **ret, struct error *err)
 {
 	uint32_t number = run_filter_line(hash, run->filter_lines);
 	uint32_t index = number % RUN_FILTER_PART_LINES;
 	uint8_t bytes[RUN_FILTER_KEY_BYTES];
 	MDB_val key = {sizeof(bytes), bytes}, value;
-	const uint8_t *line;
 	int code;
 
 	run_filter_key(bytes, topic_id, kind, run->id, number / RUN_FILTER_PART_LINES);
@@ -63,11 +62,27 @@ static int ask_filter(MDB_cursor *cursor, uint32_t topic_id, enum index_kind kin
 	if (code == MDB_NOTFOUND || value.mv_size / RUN_LINE_BYTES <= index) {
 		return corrupt(err, topic_id, run, "a part of the filter is missing");
 	}
-	line = (const uint8_t *)value.mv_data + (size_t)index * RUN_LINE_BYTES;
-	if (!run_line_is_whole(line, run->id, number)) {
+	*ret = (const uint8_t *)value.mv_data + (size_t)index * RUN_LINE_BYTES;
+	return 0;
+}
+
+/* 1: the hash may be in the run. */
+static int ask_line(uint32_t topic_id, const struct run *run, const uint8_t *line,
+	struct index_hash hash, struct error *err)
+{
+	if (!run_line_is_whole(line, run->id, run_filter_line(hash, run->filter_lines))) {
 		return corrupt(err, topic_id, run, "a part of the filter fails its checksum");
 	}
 	return run_line_may_have(line, hash.low);
+}
+
+static int ask_filter(MDB_cursor *cursor, uint32_t topic_id, enum index_kind kind,
+	const struct run *run, struct index_hash hash, struct error *err)
+{
+	const uint8_t *line;
+	int status = find_line(cursor, topic_id, kind, run, hash, &line, err);
+
+	return status != 0 ? status : ask_line(topic_id, run, line, hash, err);
 }
 
 /* ---- A cursor in the pages of one run ---- */
@@ -167,16 +182,16 @@ static int scan_next(struct scan *scan, bool backwards, struct index_entry *ret)
 	return 1;
 }
 
-int run_newest(MDB_cursor *cursor, uint32_t topic_id, enum index_kind kind, const struct run *run,
-	struct index_hash hash, struct index_entry *ret, struct error *err)
+/* As run_newest(), where the filter did not say no. */
+static int newest_in_pages(MDB_cursor *cursor, uint32_t topic_id, enum index_kind kind,
+	const struct run *run, struct index_hash hash, struct index_entry *ret, struct error *err)
 {
 	struct scan scan = {
 		.cursor = cursor, .run = run, .topic_id = topic_id, .kind = kind, .err = err};
 	struct index_entry entry;
 	uint32_t at;
-	int status = ask_filter(cursor, topic_id, kind, run, hash, err);
+	int status = seek_page(&scan, hash, UINT64_MAX);
 
-	status = status != 1 ? status : seek_page(&scan, hash, UINT64_MAX);
 	if (status != 1) {
 		return status;
 	}
@@ -189,6 +204,48 @@ int run_newest(MDB_cursor *cursor, uint32_t topic_id, enum index_kind kind, cons
 	}
 	*ret = entry;
 	return 1;
+}
+
+int run_newest(MDB_cursor *cursor, uint32_t topic_id, enum index_kind kind, const struct run *run,
+	struct index_hash hash, struct index_entry *ret, struct error *err)
+{
+	int status = ask_filter(cursor, topic_id, kind, run, hash, err);
+
+	return status != 1 ? status : newest_in_pages(cursor, topic_id, kind, run, hash, ret, err);
+}
+
+/* Filters asked at a time: few at first, for what was there lately is often there again. */
+#define AHEAD_FIRST 2u
+#define AHEAD_MAX 16u
+
+int run_list_newest(MDB_cursor *cursor, uint32_t topic_id, enum index_kind kind,
+	const struct run_list *list, struct index_hash hash, struct index_entry *ret,
+	struct error *err)
+{
+	const uint8_t *lines[AHEAD_MAX];
+	uint32_t end = list->count, ahead = AHEAD_FIRST;
+	int status = 0;
+
+	while (end > 0 && status == 0) {
+		uint32_t begin = end - ANNALS_MIN(end, ahead);
+		for (uint32_t i = end; i-- > begin && status == 0;) {
+			status = find_line(cursor, topic_id, kind, &list->runs[i], hash,
+				&lines[i - begin], err);
+			if (status == 0) {
+				__builtin_prefetch(lines[i - begin]);
+			}
+		}
+		for (uint32_t i = end; i-- > begin && status == 0;) {
+			status = ask_line(topic_id, &list->runs[i], lines[i - begin], hash, err);
+			if (status == 1) {
+				status = newest_in_pages(
+					cursor, topic_id, kind, &list->runs[i], hash, ret, err);
+			}
+		}
+		end = begin;
+		ahead = ANNALS_MIN(ahead * 4, AHEAD_MAX);
+	}
+	return status;
 }
 
 /* Puts the place where the range begins: 1, or 0 when nothing can be in it. */

@@ -94,11 +94,8 @@ static void check_holds(const struct model *model)
 			model->entries[i + 1].hash.high == model->entries[i].hash.high) {
 			continue;
 		}
-		int status = 0;
-		for (uint32_t r = list.count; r-- > 0 && status == 0;) {
-			status = run_newest(f.cursor, TOPIC, KIND, &list.runs[r],
-				model->entries[i].hash, &found, &f.err);
-		}
+		int status = run_list_newest(
+			f.cursor, TOPIC, KIND, &list, model->entries[i].hash, &found, &f.err);
 		ck_assert_int_eq(status, 1);
 		ck_assert(index_entry_equal(&found, &model->entries[i]));
 	}
