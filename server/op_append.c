@@ -14,8 +14,8 @@ struct op_append *op_append_new(struct loop *loop)
 	}
 	append->durability = DURABILITY_DEFAULT;
 	append->body = BUF_INIT;
+	memset(&append->request, 0, sizeof(append->request));
 	append->request.parts = &append->request.one_part;
-	append->request.part_count = 0;
 	append->part_capacity = 1;
 	append->body_used = 0;
 	return append;
@@ -217,6 +217,7 @@ static void append_clear(struct op *op)
 	if (append->request.parts != &append->request.one_part) {
 		free(append->request.parts);
 	}
+	append_request_release(&append->request);
 	buf_release(&append->body);
 }
 

@@ -125,6 +125,8 @@ void admit_request(struct shard *shard, struct store_request *request)
 		admit_trim(shard, (struct trim_request *)request);
 		return;
 	case STORE_PRODUCER_OPEN:
+		admit_producer(shard, (struct producer_request *)request);
+		return;
 	case STORE_READ:
 	case STORE_FIND_TIME:
 	case STORE_WATCH:

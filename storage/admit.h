@@ -32,6 +32,7 @@ int admit_rows_place(
 /* admit_append.c, admit_rows.c, admit_offsets.c, admit_topics.c */
 void admit_append(struct shard *shard, struct append_request *request);
 void admit_rows(struct shard *shard, struct rows_request *request);
+void admit_producer(struct shard *shard, struct producer_request *request);
 void admit_offsets(struct shard *shard, struct offset_request *request);
 void admit_group_delete(struct shard *shard, struct offset_request *request);
 void admit_topic_create(struct shard *shard, struct topic_request *request);

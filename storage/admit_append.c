@@ -1,64 +1,77 @@
-/* Admission of appends. */
-#include "admit.h"
+/*
+ * Admission of appends, in the order that the semantics demand: Idempotency-Key, producer sequence,
+ * event ids, conditions; so a repeat of what was stored gets its first answer and not a conflict.
+ */
+#include "admission.h"
+#include "completion.h"
+#include "rows.h"
 
+#include <annals/hash.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 
-static bool remember_touched(struct draft *draft, struct partition *partition)
+enum admission_step admission_refuse(
+	struct admission *admission, int status, const char *format, ...)
 {
-	if (draft->touched_count > 0 && draft->touched[draft->touched_count - 1] == partition) {
-		return true;
+	char text[256];
+	va_list args;
+
+	va_start(args, format);
+	(void)vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	if (status == ANNALS_E_PRECONDITION_FAILED) {
+		admission->shard->counters.conflicts++;
 	}
-	if (draft->touched_count == draft->touched_capacity) {
-		size_t capacity = draft->touched_capacity == 0 ? 256 : draft->touched_capacity * 2;
-		struct partition **larger =
-			realloc(draft->touched, capacity * sizeof(struct partition *));
-		if (larger == NULL) {
-			return false;
-		}
-		draft->touched = larger;
-		draft->touched_capacity = capacity;
-	}
-	draft->touched[draft->touched_count++] = partition;
-	return true;
+	admit_refuse(&admission->request->base, status, text);
+	return ADMISSION_ANSWERED;
 }
 
-static void place_part(struct shard *shard, uint32_t topic_id, struct partition *partition,
-	struct append_part *part)
+enum admission_step admission_commit_first(struct admission *admission)
 {
-	struct draft *draft = &shard->draft;
-	struct stamp stamp = {
-		.codec = (uint8_t)part->codec,
-		.body_format = BATCH_FORMAT_EVENTS,
-		.kind = BATCH_DATA,
-		.body_bytes = (uint32_t)part->body.size,
-		.body_crc = part->body_crc,
-		.plain_bytes = part->summary.plain_bytes,
-		.count = part->summary.count,
-		.topic_id = topic_id,
-		.partition = part->partition,
-		.base_offset = partition->next_offset,
-		.base_position = draft->next_position,
-		.recorded_us = draft->time_us,
-		.first_time_ns = part->summary.first_time_ns,
-		.last_time_ns = part->summary.last_time_ns,
-		.producer_id = part->producer_id,
-		.producer_epoch = part->producer_epoch,
-		.first_sequence = part->first_sequence,
-	};
-	uint8_t *room;
+	index_view_release(&admission->view); /* no snapshot is kept across a sync */
+	writer_commit(admission->shard);
+	return ADMISSION_AGAIN;
+}
 
-	/* admit_open_draft() reserved the bytes. */
-	if (block_add(&draft->bytes, BLOCK_APPEND, batch_stored_size(part->body.size, 0), &room) !=
-		0) {
-		abort();
+uint64_t admission_mix(const struct topic_state *state, struct index_hash hash)
+{
+	return (hash.low ^ (uint64_t)state->id * 0x9e3779b97f4a7c15u) | 1;
+}
+
+int admission_add_run(struct append_request *request, const struct append_run *run)
+{
+	struct append_run *last =
+		request->run_count > 0 ? &request->runs[request->run_count - 1] : NULL;
+
+	if (last != NULL && last->part == run->part && last->partition == run->partition &&
+		last->replayed == run->replayed &&
+		last->first_event + last->count == run->first_event &&
+		last->offset + last->count == run->offset &&
+		last->position + last->count == run->position &&
+		(last->version == VERSION_NONE ? run->version == VERSION_NONE
+					       : last->version + last->count == run->version)) {
+		last->count += run->count;
+		return 0;
 	}
-	batch_write(room, &stamp, bytes_of(NULL, 0), part->body);
-	draft->command_count++;
-	part->base_offset = stamp.base_offset;
-	part->base_position = stamp.base_position;
-	partition->next_offset += stamp.count;
-	draft->next_position += stamp.count;
-	draft->events += stamp.count;
+	/* Doubles at the powers of two. */
+	if ((request->run_count & (request->run_count - 1)) == 0) {
+		size_t capacity = request->run_count == 0 ? 1 : request->run_count * 2;
+		struct append_run *larger = realloc(request->runs, capacity * sizeof(*larger));
+		if (larger == NULL) {
+			return ANNALS_E_NO_MEMORY;
+		}
+		request->runs = larger;
+	}
+	request->runs[request->run_count++] = *run;
+	return 0;
+}
+
+void append_request_release(struct append_request *request)
+{
+	free(request->runs);
+	request->runs = NULL;
+	request->run_count = 0;
 }
 
 /* What would make a block that cannot be read again must not get into one. */
@@ -82,65 +95,143 @@ static bool check_part(
 	return true;
 }
 
-void admit_append(struct shard *shard, struct append_request *request)
+static bool check_parts(struct admission *admission)
 {
-	struct store_request *base = &request->base;
-	struct topic_state *state = catalog_peek_id(&shard->catalog, request->topic_id);
-	struct draft *draft = &shard->draft;
-	uint64_t bytes = 0, body_bytes = 0;
+	struct append_request *request = admission->request;
+	struct shard *shard = admission->shard;
+	uint64_t body_bytes = 0;
 
-	if (state == NULL) {
-		admit_refusef(base, ANNALS_E_UNKNOWN_TOPIC, "there is no topic with id %u",
-			request->topic_id);
-		return;
-	}
 	for (size_t i = 0; i < request->part_count; i++) {
-		const struct append_part *part = &request->parts[i];
-		if (!check_part(base, state, part)) {
-			return;
+		if (!check_part(&request->base, admission->state, &request->parts[i])) {
+			return false;
 		}
-		bytes += admit_command_bytes(batch_stored_size(part->body.size, 0));
-		body_bytes += part->body.size;
+		body_bytes += request->parts[i].body.size;
 	}
 	if (request->part_count == 0) {
-		admit_refusef(base, ANNALS_E_INVALID, "an append needs at least one batch");
-		return;
+		admit_refusef(
+			&request->base, ANNALS_E_INVALID, "an append needs at least one batch");
+		return false;
 	}
 	if (body_bytes > shard->options.block_bytes_max) {
-		admit_refusef(base, ANNALS_E_TOO_LARGE,
+		admit_refusef(&request->base, ANNALS_E_TOO_LARGE,
 			"an append has %llu bytes: the limit is %llu",
 			(unsigned long long)body_bytes,
 			(unsigned long long)shard->options.block_bytes_max);
-		return;
+		return false;
 	}
 	if (shard->disk_is_low || (shard->tail_is_stuck && shard->settling_is_blocked)) {
-		admit_refusef(base, ANNALS_E_STORAGE_FULL,
+		admit_refusef(&request->base, ANNALS_E_STORAGE_FULL,
 			"the disk is full: nothing was stored; free some space");
-		return;
+		return false;
 	}
-	if (!admit_open_draft(shard, base, bytes)) {
-		return;
+	return true;
+}
+
+static enum admission_step check_rows(struct admission *admission)
+{
+	struct append_request *request = admission->request;
+	int status;
+
+	if (request->row_count == 0) {
+		return ADMISSION_GO_ON;
 	}
-	for (size_t i = 0; i < request->part_count; i++) {
-		if (!remember_touched(draft, state->partitions[request->parts[i].partition])) {
-			admit_refusef(base, ANNALS_E_NO_MEMORY, "no memory to admit an append");
-			return;
+	index_view_release(&admission->view);
+	status = admit_rows_check(admission->shard, &request->base, request->rows,
+		request->row_count, &request->conflict_row);
+	return status == 0 ? ADMISSION_GO_ON
+			   : admission_refuse(admission, status, "%s", request->base.error.text);
+}
+
+static enum admission_step check_all(struct admission *admission)
+{
+	static enum admission_step (*const checks[])(struct admission * admission) = {
+		admission_check_receipt,
+		admission_check_producers,
+		admission_check_ids,
+		admission_check_conditions,
+		check_rows,
+	};
+	enum admission_step step = ADMISSION_GO_ON;
+
+	for (size_t i = 0; i < ANNALS_COUNT_OF(checks) && step == ADMISSION_GO_ON; i++) {
+		step = checks[i](admission);
+	}
+	return step;
+}
+
+/* The checks hold for the draft as it is; making room may commit it, and that may fail: then they
+ * are made again. */
+static bool check_and_open(struct admission *admission)
+{
+	struct draft *draft = &admission->shard->draft;
+
+	for (;;) {
+		uint64_t generation = draft->generation;
+		enum admission_step step = check_all(admission);
+		if (step == ADMISSION_ANSWERED) {
+			return false;
 		}
+		index_view_release(&admission->view);
+		if (step == ADMISSION_GO_ON) {
+			if (!admit_open_draft(admission->shard, &admission->request->base,
+				    admission_bytes(admission))) {
+				return false;
+			}
+			if (draft->generation == generation) {
+				return true;
+			}
+		}
+		free(admission->known);
+		admission->known = NULL;
+		admission->known_count = 0;
 	}
-	for (size_t i = 0; i < request->part_count; i++) {
-		place_part(shard, state->id, state->partitions[request->parts[i].partition],
-			&request->parts[i]);
+}
+
+static void admit(struct admission *admission)
+{
+	struct append_request *request = admission->request;
+	struct draft *draft = &admission->shard->draft;
+	int status;
+
+	if (!check_parts(admission) || !check_and_open(admission)) {
+		return;
+	}
+	status = admission_place(admission);
+	if (status != 0) {
+		(void)admission_refuse(admission, status, "no memory to admit an append");
+		return;
 	}
 	if (request->durability == DURABILITY_DEFAULT) {
-		request->durability = state->topic->config.durability;
+		request->durability = admission->state->topic->config.durability;
 	}
 	if (request->durability != DURABILITY_OS) {
 		request->durability = DURABILITY_FSYNC;
 	}
 	draft->any_os |= request->durability == DURABILITY_OS;
 	request->recorded_us = draft->time_us;
-	base->status = 0;
-	shard->counters.append_requests++;
-	shard->counters.appended_bytes += body_bytes;
-	list_add_tail(&draft->requests, &base->node);
+	request->base.status = 0;
+	admission->shard->counters.append_requests++;
+	list_add_tail(&draft->requests, &request->base.node);
+}
+
+void admit_append(struct shard *shard, struct append_request *request)
+{
+	struct admission admission = {.shard = shard, .request = request};
+
+	/* Once it is answered the request is its owner's. */
+	admission.facts = request->facts;
+	request->facts = NULL;
+	admission.state = catalog_peek_id(&shard->catalog, request->topic_id);
+	if (admission.state == NULL) {
+		admit_refusef(&request->base, ANNALS_E_UNKNOWN_TOPIC,
+			"there is no topic with id %u", request->topic_id);
+	} else {
+		index_view_init(&admission.view, shard, admission.state);
+		admit(&admission);
+		index_view_release(&admission.view);
+	}
+	facts_free(admission.facts);
+	free(admission.known);
+	buf_release(&admission.columns);
+	buf_release(&admission.body);
 }

@@ -7,6 +7,7 @@
 #include <annals/hash.h>
 
 #define PARTITIONS_MAX 10000u
+#define DEDUPE_EVENTS_MAX 1000000000u
 
 static bool check_config(struct shard *shard, struct topic_request *request)
 {
@@ -19,9 +20,10 @@ static bool check_config(struct shard *shard, struct topic_request *request)
 			config->partitions);
 		return false;
 	}
-	if (config->streams) {
-		admit_refusef(&request->base, ANNALS_E_UNSUPPORTED_OPERATION,
-			"topics with streams are not supported yet");
+	if (config->dedupe_events > DEDUPE_EVENTS_MAX) {
+		admit_refusef(&request->base, ANNALS_E_INVALID,
+			"dedupe remembers at most %u events, not %llu", DEDUPE_EVENTS_MAX,
+			(unsigned long long)config->dedupe_events);
 		return false;
 	}
 	if (config->durability > DURABILITY_OS) {
@@ -37,7 +39,9 @@ static bool same_config(const struct topic_config *a, const struct topic_config 
 	return a->partitions == b->partitions && a->retention_age_us == b->retention_age_us &&
 	       a->retention_bytes == b->retention_bytes &&
 	       a->retention_events == b->retention_events && a->durability == b->durability &&
-	       a->streams == b->streams && a->event_bytes_max == b->event_bytes_max;
+	       a->streams == b->streams && a->event_bytes_max == b->event_bytes_max &&
+	       a->dedupe_age_us == b->dedupe_age_us && a->dedupe_events == b->dedupe_events &&
+	       a->query_index == b->query_index;
 }
 
 static void commit_topic(struct shard *shard, struct topic_request *request,
@@ -113,6 +117,20 @@ void admit_topic_update(struct shard *shard, struct topic_request *request)
 		return;
 	}
 	topic = *state->topic;
+	if (request->config.streams != topic.config.streams ||
+		request->config.query_index != topic.config.query_index) {
+		admit_refusef(&request->base, ANNALS_E_CONFLICT,
+			"topic '%s' was created %s streams and %s a query index: that stays",
+			request->name, topic.config.streams ? "with" : "without",
+			topic.config.query_index ? "with" : "without");
+		return;
+	}
+	if (topic.config.streams && request->config.partitions != state->partition_count) {
+		admit_refusef(&request->base, ANNALS_E_CONFLICT,
+			"topic '%s' has streams: its %u partitions stay as they are", request->name,
+			state->partition_count);
+		return;
+	}
 	topic.config = request->config;
 	commit_topic(shard, request, BLOCK_TOPIC_UPDATE, &topic);
 }
@@ -131,10 +149,34 @@ void admit_topic_delete(struct shard *shard, struct topic_request *request)
 	admit_alone(shard, &request->base, BLOCK_TOPIC_DELETE, bytes_of(data, sizeof(data)));
 }
 
+/* Every event that the trim takes has a position below the one returned. 0 where nobody asks. */
+static uint64_t position_below(
+	struct shard *shard, struct topic_state *state, const struct trim_request *request)
+{
+	struct read_request read = {.topic_id = request->topic_id,
+		.partition = request->partition,
+		.offset = request->first_offset,
+		.one_batch = true};
+	uint64_t position = shard->next_position;
+	struct batch batch;
+
+	if (!state->topic->config.query_index) {
+		return 0;
+	}
+	(void)log_read(shard, &read, true);
+	if (read.base.status == 0 && batch_view(buf_bytes(&read.batches), &batch) == 0 &&
+		batch.stamp.base_offset <= request->first_offset) {
+		position = batch.stamp.base_position +
+			   (request->first_offset - batch.stamp.base_offset);
+	}
+	buf_release(&read.batches);
+	return position;
+}
+
 void admit_trim(struct shard *shard, struct trim_request *request)
 {
 	struct topic_state *state = catalog_peek_id(&shard->catalog, request->topic_id);
-	uint8_t data[16];
+	uint8_t data[24];
 
 	if (state == NULL || request->partition >= state->partition_count) {
 		admit_refusef(&request->base,
@@ -155,5 +197,6 @@ void admit_trim(struct shard *shard, struct trim_request *request)
 	store_u32(data, request->topic_id);
 	store_u32(data + 4, request->partition);
 	store_u64(data + 8, request->first_offset);
+	store_u64(data + 16, position_below(shard, state, request));
 	admit_alone(shard, &request->base, BLOCK_TRIM, bytes_of(data, sizeof(data)));
 }

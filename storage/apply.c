@@ -44,6 +44,9 @@ int topic_decode(struct bytes encoded, struct topic **ret, struct error *err)
 		.durability = (enum durability)record->durability,
 		.streams = record->streams,
 		.event_bytes_max = record->event_bytes_max,
+		.dedupe_age_us = record->dedupe_age_us,
+		.dedupe_events = record->dedupe_events,
+		.query_index = record->query_index,
 	};
 	annals__v1__topic_record__free_unpacked(record, NULL);
 	*ret = topic;
@@ -69,6 +72,9 @@ int topic_encode(const struct topic *topic, struct buf *out)
 	record.durability = topic->config.durability;
 	record.streams = topic->config.streams;
 	record.event_bytes_max = topic->config.event_bytes_max;
+	record.dedupe_age_us = topic->config.dedupe_age_us;
+	record.dedupe_events = topic->config.dedupe_events;
+	record.query_index = topic->config.query_index;
 	status = buf_reserve(out, annals__v1__topic_record__get_packed_size(&record));
 	if (status == 0) {
 		out->size += annals__v1__topic_record__pack(&record, out->data + out->size);
@@ -284,7 +290,8 @@ static int apply_command(struct bytes block, uint16_t type, struct bytes data,
 		return data.size < 16
 			       ? error_fail(err, ANNALS_E_CORRUPT_DATA, "a trim is cut short")
 			       : sink->trim(sink->arg, load_u32(data.data), load_u32(data.data + 4),
-					 load_u64(data.data + 8), err);
+					 load_u64(data.data + 8),
+					 data.size >= 24 ? load_u64(data.data + 16) : 0, err);
 	case BLOCK_GROUP_DELETE:
 		return apply_group_delete(data, sink, err);
 	case BLOCK_ROWS:

@@ -25,8 +25,9 @@ struct apply_sink {
 	int (*offset)(void *arg, const struct offset_row *row, struct error *err);
 	int (*offset_delete)(void *arg, struct bytes group, uint32_t topic_id, uint32_t partition,
 		struct error *err);
+	/* Positions of the events below first_offset lie below `position` (0: not noted). */
 	int (*trim)(void *arg, uint32_t topic_id, uint32_t partition, uint64_t first_offset,
-		struct error *err);
+		uint64_t position, struct error *err);
 	/* value.data == NULL deletes. */
 	int (*row)(void *arg, struct bytes key, struct bytes value, struct error *err);
 };

@@ -1,5 +1,7 @@
 #include "catalog.h"
 
+#include "topic_index.h"
+
 #include <annals/hash.h>
 #include <assert.h>
 #include <stdlib.h>
@@ -37,6 +39,7 @@ void topic_state_unref(struct topic_state *state)
 		free(state->partitions[i]);
 	}
 	free(state->partitions);
+	topic_index_free(state->index);
 	topic_unref(state->topic);
 	free(state);
 }

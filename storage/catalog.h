@@ -24,6 +24,8 @@ struct partition {
 	_Atomic uint64_t last_recorded_us;
 	_Atomic uint64_t last_position;
 	struct partition_tail tail; /* under the tail's mutex */
+	uint64_t trimmed_below; /* positions of trimmed events lie below it; under the tail's mutex
+				 */
 	/* settler */
 	bool row_is_dirty;   /* first_offset was moved; under the tail's mutex */
 	bool trim_is_queued; /* on the settler's list of partitions with chunks to delete; under the
@@ -43,7 +45,10 @@ struct topic_state {
 	uint32_t partition_count;
 	atomic_bool deleted;
 	_Atomic uint64_t last_position; /* of the newest event in any partition */
-	struct list_node watches;       /* on all partitions; under the watch registry's mutex */
+	/* Events with a position below it may have been removed by retention. */
+	_Atomic uint64_t trimmed_below;
+	struct topic_index *index; /* under the tail's mutex; NULL while nothing is indexed */
+	struct list_node watches;  /* on all partitions; under the watch registry's mutex */
 };
 
 struct catalog {

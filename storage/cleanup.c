@@ -100,6 +100,9 @@ static int commit_trim(struct shard *shard, struct step *step, struct topic_stat
 	int status;
 
 	row->first_offset = first_offset;
+	(void)pthread_mutex_lock(&shard->tail.mutex);
+	row->trimmed_below = partition->trimmed_below;
+	(void)pthread_mutex_unlock(&shard->tail.mutex);
 	status = table_put_partition(&shard->env, step->txn, state->id, partition->index, row, err);
 	if (status != 0) {
 		mdb_txn_abort(step->txn);
@@ -212,7 +215,7 @@ static int delete_offsets(struct step *step, uint32_t topic_id, struct error *er
 
 static int delete_step(struct shard *shard, struct deletion *deletion, struct error *err)
 {
-	static const enum table tables[] = {TABLE_LOG, TABLE_PARTITIONS};
+	static const enum table tables[] = {TABLE_LOG, TABLE_PARTITIONS, TABLE_INDEX};
 	struct step step = {0};
 	uint8_t key[TOPIC_KEY_BYTES];
 	int status = begin(&step, shard, err);

@@ -393,7 +393,7 @@ int log_read(struct shard *shard, struct read_request *request, bool may_block)
 	request->batch_count = 0;
 	request->base.status = 0;
 	page.start = request->batches.size;
-	page.bytes_max = request->bytes_max < PAGE_BYTES_MAX ? request->bytes_max : PAGE_BYTES_MAX;
+	page.bytes_max = request->one_batch ? 0 : ANNALS_MIN(request->bytes_max, PAGE_BYTES_MAX);
 	page.state = catalog_find_partition(
 		&shard->catalog, request->topic_id, request->partition, &page.partition, &status);
 	if (page.state == NULL) {

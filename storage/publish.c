@@ -7,6 +7,7 @@
  * applies it.
  */
 #include "shard.h"
+#include "topic_index.h"
 
 #include <annals/fault.h>
 #include <assert.h>
@@ -86,6 +87,14 @@ static int on_append(void *arg, const struct batch *batch, size_t at, struct err
 			stamp->topic_id, stamp->partition);
 	}
 	partition = state->partitions[stamp->partition];
+	if (!publication->recovering ||
+		publication->block->number > publication->shard->meta.indexed_block) {
+		int status = topic_index_add_batch(
+			publication->shard, state, batch, publication->block->number, err);
+		if (status != 0) {
+			return status;
+		}
+	}
 	if (publication->recovering && is_settled(partition, stamp)) {
 		return 0;
 	}
@@ -207,6 +216,7 @@ static int on_topic_delete(void *arg, uint32_t topic_id, struct error *err)
 		}
 		partition->row_is_dirty = false;
 	}
+	topic_index_drop(shard, state);
 	publication->deleted = state;
 	return 0;
 }
@@ -238,8 +248,8 @@ static int on_offset_delete(
 	return put_row(publication, TABLE_OFFSETS, bytes_of(key, size), bytes_of(NULL, 0), err);
 }
 
-static int on_trim(
-	void *arg, uint32_t topic_id, uint32_t index, uint64_t first_offset, struct error *err)
+static int on_trim(void *arg, uint32_t topic_id, uint32_t index, uint64_t first_offset,
+	uint64_t position, struct error *err)
 {
 	struct publication *publication = arg;
 	struct shard *shard = publication->shard;
@@ -256,6 +266,10 @@ static int on_trim(
 	}
 	shard->counters.trimmed_events += first_offset - partition->first_offset;
 	partition->first_offset = first_offset;
+	partition->trimmed_below = ANNALS_MAX(partition->trimmed_below, position);
+	if (state->trimmed_below < position) {
+		state->trimmed_below = position;
+	}
 	partition->row_is_dirty = true;
 	publication->block->changes_rows = true;
 	if (!partition->trim_is_queued) {

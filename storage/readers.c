@@ -4,20 +4,25 @@
 
 #include <stdlib.h>
 
-static void run(struct shard *shard, struct store_request *request)
+int readers_run(struct shard *shard, struct store_request *request, bool may_block)
 {
-	if (request->operation == STORE_READ) {
-		(void)log_read(shard, (struct read_request *)request, true);
-	} else {
-		(void)log_find_time(shard, (struct find_time_request *)request, true);
+	switch (request->operation) {
+	case STORE_READ:
+		return log_read(shard, (struct read_request *)request, may_block);
+	case STORE_STREAM_READ:
+		return stream_read(shard, (struct stream_request *)request, may_block);
+	case STORE_QUERY:
+		return query_read(shard, (struct query_request *)request, may_block);
+	default:
+		return log_find_time(shard, (struct find_time_request *)request, may_block);
 	}
-	completion_push(request);
 }
 
 static void *reader_main(void *arg)
 {
 	struct shard *shard = arg;
 	struct reader_pool *pool = &shard->readers;
+	struct store_request *request;
 	struct list_node *node;
 
 	(void)pthread_mutex_lock(&pool->mutex);
@@ -25,7 +30,9 @@ static void *reader_main(void *arg)
 		node = list_pop(&pool->requests);
 		if (node != NULL) {
 			(void)pthread_mutex_unlock(&pool->mutex);
-			run(shard, LIST_ENTRY(node, struct store_request, node));
+			request = LIST_ENTRY(node, struct store_request, node);
+			(void)readers_run(shard, request, true);
+			completion_push(request);
 			(void)pthread_mutex_lock(&pool->mutex);
 		} else if (pool->closing) {
 			break;

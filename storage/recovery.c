@@ -24,6 +24,10 @@ static int load_partition(struct shard *shard, MDB_txn *txn, struct topic_state 
 	partition->last_recorded_us = row.last_recorded_us;
 	partition->last_position = row.last_position;
 	partition->tail.settled_end = row.settled_end;
+	partition->trimmed_below = row.trimmed_below;
+	if (row.trimmed_below > state->trimmed_below) {
+		state->trimmed_below = row.trimmed_below;
+	}
 	if (row.last_position > state->last_position) {
 		state->last_position = row.last_position;
 	}

@@ -1,6 +1,5 @@
 #include "rows.h"
 
-#include <annals/hash.h>
 #include <stdlib.h>
 
 int row_get(struct shard *shard, struct bytes key, struct buf *ret_value, struct error *err)
@@ -295,67 +294,4 @@ void row_changes_write(uint8_t *out, const struct row_change *changes, size_t co
 			out = row_change_write(out, changes[i].key, changes[i].value);
 		}
 	}
-}
-
-#define STAGED_KEYS_MIN 256u
-
-void staged_keys_reset(struct staged_keys *staged)
-{
-	if (staged->count == 0) {
-		return;
-	}
-	if (staged->capacity > STAGED_KEYS_MIN * 64) {
-		staged_keys_release(staged);
-		return;
-	}
-	memset(staged->slots, 0, staged->capacity * sizeof(*staged->slots));
-	staged->count = 0;
-}
-
-void staged_keys_release(struct staged_keys *staged)
-{
-	free(staged->slots);
-	*staged = (struct staged_keys){0};
-}
-
-static uint64_t *staged_slot(const struct staged_keys *staged, uint64_t hash)
-{
-	size_t at = hash & (staged->capacity - 1);
-
-	while (staged->slots[at] != 0 && staged->slots[at] != hash) {
-		at = (at + 1) & (staged->capacity - 1);
-	}
-	return &staged->slots[at];
-}
-
-int staged_keys_add(struct staged_keys *staged, struct bytes key)
-{
-	uint64_t hash = hash_table64(key) | 1;
-
-	if ((staged->count + 1) * 2 > staged->capacity) {
-		struct staged_keys larger = {
-			.capacity = staged->capacity == 0 ? STAGED_KEYS_MIN : staged->capacity * 2};
-		larger.slots = calloc(larger.capacity, sizeof(*larger.slots));
-		if (larger.slots == NULL) {
-			return ANNALS_E_NO_MEMORY;
-		}
-		for (size_t i = 0; i < staged->capacity; i++) {
-			if (staged->slots[i] != 0) {
-				*staged_slot(&larger, staged->slots[i]) = staged->slots[i];
-			}
-		}
-		larger.count = staged->count;
-		free(staged->slots);
-		*staged = larger;
-	}
-	if (*staged_slot(staged, hash) == 0) {
-		*staged_slot(staged, hash) = hash;
-		staged->count++;
-	}
-	return 0;
-}
-
-bool staged_keys_have(const struct staged_keys *staged, struct bytes key)
-{
-	return staged->count > 0 && *staged_slot(staged, hash_table64(key) | 1) != 0;
 }

@@ -24,10 +24,4 @@ int row_changes_expected(struct shard *shard, const struct row_change *changes, 
 size_t row_changes_size(const struct row_change *changes, size_t count);
 void row_changes_write(uint8_t *out, const struct row_change *changes, size_t count);
 
-void staged_keys_reset(struct staged_keys *staged);
-void staged_keys_release(struct staged_keys *staged);
-int staged_keys_add(struct staged_keys *staged, struct bytes key) ANNALS_MUST_CHECK;
-/* May say true for a key that is not there, never false for one that is. */
-bool staged_keys_have(const struct staged_keys *staged, struct bytes key);
-
 #endif

@@ -10,6 +10,7 @@
  */
 #include "chunk.h"
 #include "shard.h"
+#include "topic_index.h"
 
 #include <annals/clock.h>
 #include <annals/fault.h>
@@ -34,7 +35,7 @@ struct portion {
 	uint64_t skipped_bytes; /* trimmed before they were settled */
 };
 
-struct run {
+struct settling {
 	struct shard *shard;
 	MDB_txn *txn;
 	struct portion *portions;
@@ -60,7 +61,8 @@ bool settler_has_work(struct shard *shard)
 	struct tail *tail = &shard->tail;
 
 	return tail->ready_bytes >= SETTLE_START_BYTES || wants_sweep(shard) ||
-	       !list_is_empty(&shard->trims) || !list_is_empty(&shard->deletes);
+	       !list_is_empty(&shard->trims) || !list_is_empty(&shard->deletes) ||
+	       index_has_work(shard);
 }
 
 void settler_wake(struct shard *shard)
@@ -71,7 +73,7 @@ void settler_wake(struct shard *shard)
 }
 
 /* Copies as many of the partition's first entries as fit the commit. Under the mutex. */
-static void take_portion(struct run *run, struct partition *partition)
+static void take_portion(struct settling *run, struct partition *partition)
 {
 	struct portion *portion = &run->portions[run->portion_count];
 	struct partition_tail *tail = &partition->tail;
@@ -96,13 +98,13 @@ static void take_portion(struct run *run, struct partition *partition)
 	run->portion_count++;
 }
 
-static bool is_full(const struct run *run)
+static bool is_full(const struct settling *run)
 {
 	return run->bytes >= SETTLE_BYTES || run->entry_count >= SETTLE_ENTRIES_MAX ||
 	       run->portion_count >= SETTLE_PARTITIONS_MAX;
 }
 
-static void choose_ready(struct run *run)
+static void choose_ready(struct settling *run)
 {
 	struct list_node *node;
 
@@ -133,7 +135,7 @@ static bool is_after_sweep(const struct shard *shard, const struct partition *pa
 }
 
 /* Partitions with anything pending, in key order from where the last sweep stopped, round once. */
-static void choose_sweep(struct run *run)
+static void choose_sweep(struct settling *run)
 {
 	struct shard *shard = run->shard;
 	struct list_node *node;
@@ -172,7 +174,7 @@ struct filling {
 };
 
 /* The newest chunk, if it is small enough to grow: its bytes go before the new batches. */
-static int load_small_chunk(struct run *run, const struct portion *portion, struct buf *old,
+static int load_small_chunk(struct settling *run, const struct portion *portion, struct buf *old,
 	struct chunk_header *ret, struct error *err)
 {
 	uint8_t key[LOG_KEY_BYTES];
@@ -199,8 +201,8 @@ static int load_small_chunk(struct run *run, const struct portion *portion, stru
 	return 1;
 }
 
-static int put_large(struct run *run, const struct portion *portion, const struct tail_entry *entry,
-	const struct chunk_header *header, struct error *err)
+static int put_large(struct settling *run, const struct portion *portion,
+	const struct tail_entry *entry, const struct chunk_header *header, struct error *err)
 {
 	const uint8_t *next = entry->block->data + entry->at;
 	uint32_t left = entry->bytes;
@@ -228,7 +230,7 @@ static int put_large(struct run *run, const struct portion *portion, const struc
 }
 
 /* Writes the batches of entries [filling->first, +count) as one chunk, behind the old bytes. */
-static int put_chunk(struct run *run, struct portion *portion, struct filling *filling,
+static int put_chunk(struct settling *run, struct portion *portion, struct filling *filling,
 	const struct buf *old, struct error *err)
 {
 	const struct tail_entry *entries = portion->entries + filling->first;
@@ -275,7 +277,7 @@ static void start_filling(struct filling *filling, const struct tail_entry *entr
 
 /* Lays a portion's batches into chunks and brings the row up to date. */
 static int settle_portion(
-	struct run *run, struct portion *portion, struct buf *old, struct error *err)
+	struct settling *run, struct portion *portion, struct buf *old, struct error *err)
 {
 	struct partition_row *row = &portion->row;
 	uint64_t first_offset = portion->partition->first_offset;
@@ -364,7 +366,7 @@ static void changed_rows_release(struct changed_rows *changed)
 }
 
 /* Under the mutex: everything that was published so far. */
-static int copy_changed_rows(struct run *run, struct changed_rows *changed)
+static int copy_changed_rows(struct settling *run, struct changed_rows *changed)
 {
 	struct shard *shard = run->shard;
 	struct list_node *node;
@@ -373,6 +375,7 @@ static int copy_changed_rows(struct run *run, struct changed_rows *changed)
 	run->rows_up_to = shard->last_block;
 	run->meta = (struct meta_row){
 		.settled_block = shard->last_block,
+		.indexed_block = shard->meta.indexed_block,
 		.next_position = shard->next_position,
 		.last_recorded_us = shard->last_recorded_us,
 		.next_topic_id = shard->catalog.next_topic_id,
@@ -394,7 +397,7 @@ static int copy_changed_rows(struct run *run, struct changed_rows *changed)
 
 /* first_offset of partitions that were trimmed, in the same transaction that moves the rows'
  * watermark. */
-static int put_trimmed_partitions(struct run *run, struct error *err)
+static int put_trimmed_partitions(struct settling *run, struct error *err)
 {
 	struct shard *shard = run->shard;
 	struct list_node *node;
@@ -411,6 +414,7 @@ static int put_trimmed_partitions(struct run *run, struct error *err)
 			&shard->env, run->txn, partition->topic->id, partition->index, &row, err);
 		if (status == 0) {
 			row.first_offset = partition->first_offset;
+			row.trimmed_below = partition->trimmed_below;
 			status = table_put_partition(&shard->env, run->txn, partition->topic->id,
 				partition->index, &row, err);
 		}
@@ -419,7 +423,7 @@ static int put_trimmed_partitions(struct run *run, struct error *err)
 	return status;
 }
 
-static int settle_rows(struct run *run, const struct changed_rows *changed, struct error *err)
+static int settle_rows(struct settling *run, const struct changed_rows *changed, struct error *err)
 {
 	int status = put_trimmed_partitions(run, err);
 
@@ -434,7 +438,7 @@ static int settle_rows(struct run *run, const struct changed_rows *changed, stru
 }
 
 /* After the commit: memory gives up what LMDB has. */
-static void release_settled(struct run *run)
+static void release_settled(struct settling *run)
 {
 	struct shard *shard = run->shard;
 	struct tail *tail = &shard->tail;
@@ -468,6 +472,7 @@ static void release_settled(struct run *run)
 	}
 	keep = tail_oldest_block(tail);
 	keep = keep != 0 ? keep : shard->last_block;
+	keep = index_keep_block(shard, keep);
 	(void)pthread_cond_signal(&tail->less);
 	(void)pthread_mutex_unlock(&tail->mutex);
 	shard->counters.settle_commits++;
@@ -485,7 +490,8 @@ static void release_settled(struct run *run)
 	ANNALS_FAULT("settler.after_trim");
 }
 
-static int fill_transaction(struct run *run, const struct changed_rows *changed, struct error *err)
+static int fill_transaction(
+	struct settling *run, const struct changed_rows *changed, struct error *err)
 {
 	struct buf old = BUF_INIT;
 	int status = 0;
@@ -500,7 +506,7 @@ static int fill_transaction(struct run *run, const struct changed_rows *changed,
 	return status;
 }
 
-static int commit_run(struct run *run, const struct changed_rows *changed, struct error *err)
+static int commit_run(struct settling *run, const struct changed_rows *changed, struct error *err)
 {
 	uint64_t worst = run->bytes * 2 + run->portion_count * 8 * ENV_PAGE_BYTES +
 			 changed->count * 2 * ENV_PAGE_BYTES + (1u << 20);
@@ -534,7 +540,7 @@ static int commit_run(struct run *run, const struct changed_rows *changed, struc
 /* One settle commit. 1 when something was settled, 0 when there was nothing to do. */
 static int settle_once(struct shard *shard, struct error *err)
 {
-	struct run run = {.shard = shard};
+	struct settling run = {.shard = shard};
 	struct changed_rows changed = {0};
 	int status = 0;
 
@@ -650,6 +656,8 @@ void *settler_main(void *arg)
 		int status = shard->state == STORE_READ_ONLY ? 0 : settle_once(shard, &err);
 		if (status >= 0 && shard->state != STORE_READ_ONLY) {
 			int more = cleanup_step(shard, &err);
+			status = more < 0 ? more : status + more;
+			more = status < 0 ? 0 : index_settle_step(shard, &err);
 			status = more < 0 ? more : status + more;
 		}
 		if (status == ANNALS_E_STORAGE_FULL || status == ANNALS_E_NO_MEMORY) {

@@ -1,5 +1,6 @@
 #include "shard.h"
 #include "rows.h"
+#include "topic_index.h"
 
 #include "completion.h"
 
@@ -39,6 +40,7 @@ static int init_memory(struct shard *shard)
 	list_init(&shard->queue.requests);
 	list_init(&shard->readers.requests);
 	list_init(&shard->draft.requests);
+	list_init(&shard->index.dirty);
 	list_init(&shard->trims);
 	list_init(&shard->deletes);
 	(void)pthread_mutex_init(&shard->queue.mutex, NULL);
@@ -197,6 +199,10 @@ void shard_close(struct shard *shard)
 	buf_release(&shard->draft.bytes);
 	free(shard->draft.touched);
 	staged_keys_release(&shard->draft.staged_rows);
+	staged_keys_release(&shard->draft.staged_facts);
+	memtable_release(&shard->draft.staged_streams);
+	index_settle_release(shard);
+	staged_values_release(&shard->draft.staged_producers);
 	(void)pthread_cond_destroy(&shard->settle);
 	(void)pthread_cond_destroy(&shard->queue.filled);
 	(void)pthread_cond_destroy(&shard->readers.filled);
@@ -261,6 +267,10 @@ void shard_stats(struct shard *shard, struct store_stats *ret)
 	ret->read_bytes = counters->read_bytes;
 	ret->cold_reads = counters->cold_reads;
 	ret->corrupt_reads = counters->corrupt_reads;
+	ret->index_flushes = counters->index_flushes;
+	ret->index_merges = counters->index_merges;
+	ret->replayed_appends = counters->replayed_appends;
+	ret->conflicts = counters->conflicts;
 	ret->trimmed_events = counters->trimmed_events;
 	ret->trimmed_chunks = counters->trimmed_chunks;
 	ret->map_used_bytes = counters->map_used_bytes;
@@ -277,6 +287,7 @@ void shard_stats(struct shard *shard, struct store_stats *ret)
 	(void)pthread_mutex_lock(&shard->tail.mutex);
 	ret->tail_bytes = shard->tail.bytes;
 	ret->tail_blocks = shard->tail.block_count;
+	ret->index_bytes = shard->index.bytes;
 	ret->settle_backlog_partitions = shard->tail.ready_partitions;
 	(void)pthread_mutex_unlock(&shard->tail.mutex);
 	(void)pthread_rwlock_rdlock(&shard->catalog.lock);

@@ -10,18 +10,14 @@
 
 #include "apply.h"
 #include "catalog.h"
+#include "index/memtable.h"
 #include "journal/journal.h"
 #include "lmdb/env.h"
 #include "lmdb/tables.h"
 #include "overlay.h"
+#include "staged.h"
 #include "tail.h"
 #include "watch.h"
-
-/* Keys that the draft changes: what is expected of them can only be known after its commit. */
-struct staged_keys {
-	uint64_t *slots; /* hashes, open addressing; 0 = empty */
-	size_t capacity, count;
-};
 
 /* Waiting for the writer. */
 struct shard_queue {
@@ -56,7 +52,25 @@ struct draft {
 	bool any_os;
 	struct partition **touched; /* for rolling back */
 	size_t touched_count, touched_capacity;
-	struct staged_keys staged_rows; /* that its commands change */
+	uint64_t generation;             /* changes with each new draft */
+	struct staged_keys staged_rows;  /* that its commands change */
+	struct staged_keys staged_facts; /* ids, types and tags of its events, admission_mix() */
+	struct memtable staged_streams; /* newest versions; the topic's id is mixed into the hash */
+	struct staged_values staged_producers; /* their rows */
+};
+
+/* What the topics' indexes have in common; topic_index.h has the rest. */
+struct shard_index {
+	/* under tail.mutex */
+	struct list_node dirty;  /* struct topic_index with entries in memory */
+	uint64_t bytes;          /* of all entries in memory */
+	uint64_t oldest_block;   /* whose entries are in memory only; 0 if there are none. The
+				    journal keeps it and all after it */
+	uint64_t frozen_block;   /* the same of what is being flushed */
+	uint64_t written_before; /* journal bytes written before oldest_block */
+	uint64_t generation;     /* changes when entries leave memory */
+	/* settler */
+	struct index_settling *settling;
 };
 
 struct counters {
@@ -65,6 +79,7 @@ struct counters {
 		refused_full;
 	_Atomic uint64_t settled_bytes, settle_commits, read_requests, read_bytes, cold_reads,
 		corrupt_reads;
+	_Atomic uint64_t index_flushes, index_merges, replayed_appends, conflicts;
 	_Atomic uint64_t trimmed_events, trimmed_chunks, disk_free_bytes, map_used_bytes,
 		free_pages;
 	_Atomic uint64_t sync_buckets[24], commit_events_buckets[24];
@@ -79,6 +94,7 @@ struct shard {
 	struct catalog catalog;
 	struct tail tail;
 	struct overlay overlay; /* under tail.mutex */
+	struct shard_index index;
 	struct watch_registry watches;
 	struct shard_queue queue;
 	struct reader_pool readers;
@@ -140,6 +156,8 @@ void writer_wake(struct shard *shard);
 void *writer_main(void *shard);
 /* Commits the draft if it holds anything. */
 void writer_commit(struct shard *shard);
+/* Forgets what the draft noted of an append that could not be placed, by committing the rest. */
+void writer_discard_notes(struct shard *shard);
 
 /* admit.c: puts a request into the draft (committing it first where a limit or the kind demands
  * it), or answers it. */
@@ -178,6 +196,13 @@ void readers_submit(struct shard *shard, struct store_request *request);
  * (nothing was done). Otherwise 0, request->status set. */
 int log_read(struct shard *shard, struct read_request *request, bool may_block);
 int log_find_time(struct shard *shard, struct find_time_request *request, bool may_block);
+/* streams.c: the same contract. */
+int stream_read(struct shard *shard, struct stream_request *request, bool may_block);
+int query_read(struct shard *shard, struct query_request *request, bool may_block);
+/* ANNALS_E_INVALID, ANNALS_E_TOO_LARGE. Pure. */
+int query_condition_check(const struct query_condition *query, struct error *err) ANNALS_MUST_CHECK;
+/* readers.c: runs a read of any kind as above. */
+int readers_run(struct shard *shard, struct store_request *request, bool may_block);
 
 /* group_offsets.c */
 int group_offset_get(struct shard *shard, struct bytes group, uint32_t topic_id, uint32_t partition,

@@ -239,10 +239,7 @@ void store_wake_writer(struct store *store)
 int store_read(struct store *store, struct store_request *request, unsigned flags)
 {
 	bool may_block = (flags & STORE_READ_NO_BLOCK) == 0;
-	int waits = request->operation == STORE_READ
-			    ? log_read(store->shard, (struct read_request *)request, may_block)
-			    : log_find_time(
-				      store->shard, (struct find_time_request *)request, may_block);
+	int waits = readers_run(store->shard, request, may_block);
 
 	if (waits == 1) {
 		readers_submit(store->shard, request);

@@ -165,14 +165,15 @@ static int on_offset_delete(
 	return 0; /* deleting what is not there is fine */
 }
 
-static int on_trim(
-	void *arg, uint32_t topic_id, uint32_t index, uint64_t first_offset, struct error *err)
+static int on_trim(void *arg, uint32_t topic_id, uint32_t index, uint64_t first_offset,
+	uint64_t position, struct error *err)
 {
 	struct replay *replay = arg;
 	struct verify_topic *topic;
 	struct verify_partition *partition =
 		find_partition(replay, topic_id, index, "a trim", &topic);
 
+	(void)position;
 	(void)err;
 	if (partition == NULL) {
 		return 0;

@@ -3,8 +3,10 @@
  * it once, publishes, answers.
  */
 #include "completion.h"
+#include "facts.h"
 #include "rows.h"
 #include "shard.h"
+#include "topic_index.h"
 
 #include <annals/clock.h>
 #include <annals/fault.h>
@@ -54,6 +56,27 @@ static int refuse_append_now(struct shard *shard, struct error *err)
 	return 0;
 }
 
+/* What the topic must know of the events, gathered in the thread that submits. */
+static int gather_facts(struct shard *shard, struct append_request *request, struct error *err)
+{
+	struct topic_state *state = catalog_find_id(&shard->catalog, request->topic_id);
+	struct topic *topic;
+	int status = 0;
+
+	request->facts = NULL;
+	request->replayed = false;
+	if (state == NULL) {
+		return 0; /* admission says so */
+	}
+	topic = catalog_topic(&shard->catalog, state);
+	if (facts_are_needed(&topic->config)) {
+		status = facts_gather(request, &topic->config, shard->uuid, &request->facts, err);
+	}
+	topic_unref(topic);
+	topic_state_unref(state);
+	return status;
+}
+
 int writer_submit(struct shard *shard, struct store_request *request, bool wake, struct error *err)
 {
 	uint64_t bytes = request_bytes(request);
@@ -66,6 +89,8 @@ int writer_submit(struct shard *shard, struct store_request *request, bool wake,
 	}
 	if (request->operation == STORE_APPEND) {
 		status = refuse_append_now(shard, err);
+		status = status != 0 ? status
+				     : gather_facts(shard, (struct append_request *)request, err);
 		if (status != 0) {
 			return status;
 		}
@@ -93,6 +118,10 @@ int writer_submit(struct shard *shard, struct store_request *request, bool wake,
 		}
 	}
 	(void)pthread_mutex_unlock(&shard->queue.mutex);
+	if (status != 0 && request->operation == STORE_APPEND) {
+		facts_free(((struct append_request *)request)->facts);
+		((struct append_request *)request)->facts = NULL;
+	}
 	return status;
 }
 
@@ -134,7 +163,8 @@ static void wait_for_room(struct shard *shard)
 	struct tail *tail = &shard->tail;
 
 	(void)pthread_mutex_lock(&tail->mutex);
-	while (tail->bytes + shard->overlay.bytes >= tail->bytes_max &&
+	while ((tail->bytes + shard->overlay.bytes >= tail->bytes_max ||
+		       shard->index.bytes >= INDEX_BYTES_MAX) &&
 		!shard->settling_is_blocked && shard->state != STORE_READ_ONLY &&
 		!shard->settler_stops) {
 		struct timespec until;
@@ -159,7 +189,11 @@ static void reset_draft(struct draft *draft)
 	draft->events = 0;
 	draft->any_os = false;
 	draft->touched_count = 0;
+	draft->generation++;
 	staged_keys_reset(&draft->staged_rows);
+	staged_keys_reset(&draft->staged_facts);
+	memtable_reset(&draft->staged_streams);
+	staged_values_reset(&draft->staged_producers);
 }
 
 static void roll_back(struct draft *draft)
@@ -322,6 +356,15 @@ void writer_commit(struct shard *shard)
 	completion_push_all(&draft->requests);
 	ANNALS_FAULT("writer.after_answer");
 	reset_draft(draft);
+}
+
+void writer_discard_notes(struct shard *shard)
+{
+	if (shard->draft.command_count > 0) {
+		writer_commit(shard);
+	} else {
+		reset_draft(&shard->draft);
+	}
 }
 
 void *writer_main(void *arg)

@@ -73,7 +73,7 @@ bool offset_key_parse(
 
 /*
  * Meta row: crc u32, version u32 = 1, settled_block u64, next_position u64, last_recorded_us u64,
- * next_topic_id u32, zeros.
+ * next_topic_id u32, zero u32, indexed_block u64, zeros.
  */
 void meta_row_write(uint8_t out[META_ROW_BYTES], const struct meta_row *row)
 {
@@ -83,6 +83,7 @@ void meta_row_write(uint8_t out[META_ROW_BYTES], const struct meta_row *row)
 	store_u64(out + 16, row->next_position);
 	store_u64(out + 24, row->last_recorded_us);
 	store_u32(out + 32, row->next_topic_id);
+	store_u64(out + 40, row->indexed_block);
 	store_u32(out, crc32c(0, out + 4, META_ROW_BYTES - 4));
 }
 
@@ -101,13 +102,14 @@ int meta_row_parse(struct bytes value, struct meta_row *ret)
 	ret->next_position = load_u64(value.data + 16);
 	ret->last_recorded_us = load_u64(value.data + 24);
 	ret->next_topic_id = load_u32(value.data + 32);
+	ret->indexed_block = load_u64(value.data + 40);
 	return 0;
 }
 
 /*
  * Partition row: crc u32, version u32 = 1, then first_offset, settled_end, settled_block,
  * log_bytes, log_events, last_position, last_recorded_us, last_chunk_base, all u64,
- * last_chunk_bytes u32, last_chunk_count u32, zeros.
+ * last_chunk_bytes u32, last_chunk_count u32, trimmed_below u64.
  */
 void partition_row_write(uint8_t out[PARTITION_ROW_BYTES], const struct partition_row *row)
 {
@@ -123,6 +125,7 @@ void partition_row_write(uint8_t out[PARTITION_ROW_BYTES], const struct partitio
 	store_u64(out + 64, row->last_chunk_base);
 	store_u32(out + 72, row->last_chunk_bytes);
 	store_u32(out + 76, row->last_chunk_count);
+	store_u64(out + 80, row->trimmed_below);
 	store_u32(out, crc32c(0, out + 4, PARTITION_ROW_BYTES - 4));
 }
 
@@ -141,5 +144,6 @@ int partition_row_parse(struct bytes value, struct partition_row *ret)
 	ret->last_chunk_base = load_u64(value.data + 64);
 	ret->last_chunk_bytes = load_u32(value.data + 72);
 	ret->last_chunk_count = load_u32(value.data + 76);
+	ret->trimmed_below = load_u64(value.data + 80);
 	return 0;
 }

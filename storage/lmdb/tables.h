@@ -33,6 +33,7 @@
 /* The state of the row tables: everything up to settled_block is in them. */
 struct meta_row {
 	uint64_t settled_block;
+	uint64_t indexed_block; /* index runs hold the entries of all blocks up to it */
 	uint64_t next_position; /* of the first event after settled_block */
 	uint64_t last_recorded_us;
 	uint32_t next_topic_id;
@@ -50,6 +51,7 @@ struct partition_row {
 		last_chunk_base; /* key of the newest chunk; meaningful when last_chunk_bytes > 0 */
 	uint32_t last_chunk_bytes; /* its batches' bytes; 0 if there is none or it must not grow */
 	uint32_t last_chunk_count;
+	uint64_t trimmed_below; /* events below first_offset have positions below it */
 };
 
 void log_key(uint8_t out[LOG_KEY_BYTES], uint32_t topic_id, uint32_t partition,

@@ -35,7 +35,8 @@ enum block_command {
 	BLOCK_TOPIC_UPDATE = 3,  /* annals.v1.TopicRecord, the new one */
 	BLOCK_TOPIC_DELETE = 4,  /* topic id u32, zero u32 */
 	BLOCK_OFFSET_COMMIT = 5, /* annals.v1.OffsetRecord */
-	BLOCK_TRIM = 6,          /* topic id u32, partition u32, first kept offset u64 */
+	BLOCK_TRIM = 6,          /* topic id u32, partition u32, first kept offset u64, and
+				    (optional) a position u64 that all events below it lie below */
 	BLOCK_GROUP_DELETE = 7,  /* u16 name size, name, u32 count, count times topic id u32,
 				    partition u32 */
 	BLOCK_ROWS = 8, /* row changes, one after the other: key size u16, zero u16, value size u32

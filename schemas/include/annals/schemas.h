@@ -4,6 +4,7 @@
 
 #include <annals/batch.h>
 #include <annals/block.h>
+#include <annals/column.h>
 #include <annals/frame.h>
 #include <annals/names.h>
 #include <annals/record.h>

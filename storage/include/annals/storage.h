@@ -259,7 +259,6 @@ struct append_part {
 				   VERSION_NONE. Events of other streams: see append_request.runs */
 	bool replayed;          /* all of it was stored before: this is where */
 };
-#define VERSION_NONE UINT64_MAX
 
 /* Where consecutive events of a part went. */
 struct append_run {
@@ -307,6 +306,7 @@ struct append_conflict {
 };
 /* All parts are stored in one block or none is. At most block_bytes_max stored bytes
  * (ANNALS_E_TOO_LARGE). */
+#define RECEIPT_KEY_BYTES_MAX (ROW_KEY_BYTES_MAX - 5u)
 struct append_request {
 	struct store_request base;
 	uint32_t topic_id;
@@ -509,6 +509,8 @@ struct store_stats {
 	uint64_t journal_bytes, journal_segments, last_block, last_position;
 	uint64_t read_requests, read_bytes, cold_reads, corrupt_reads;
 	uint64_t trimmed_events, trimmed_chunks;
+	uint64_t index_flushes, index_merges, index_bytes; /* bytes: of entries in memory */
+	uint64_t replayed_appends, conflicts;
 	uint64_t map_used_bytes, free_pages, oldest_reader_age_us;
 	uint64_t topics, partitions, watches;
 	uint64_t disk_free_bytes;
