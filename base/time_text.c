@@ -111,10 +111,10 @@ static unsigned days_in_month(unsigned year, unsigned month)
 	return month == 2 && leap ? 29 : days[month - 1];
 }
 
-int parse_rfc3339_ns(struct bytes text, int64_t *ret_ns)
+int parse_rfc3339(struct bytes text, int64_t *ret_seconds, uint32_t *ret_ns)
 {
 	unsigned year, month, day, hour, minute, second, fraction = 0;
-	int64_t offset, seconds;
+	int64_t offset;
 
 	if (!take_number(&text, 4, &year) || !take_char(&text, '-') ||
 		!take_number(&text, 2, &month) || !take_char(&text, '-') ||
@@ -130,12 +130,27 @@ int parse_rfc3339_ns(struct bytes text, int64_t *ret_ns)
 	if (!take_offset(&text, &offset) || text.size != 0) {
 		return ANNALS_E_INVALID;
 	}
-	if (year < 1678 || year > 2261 || month < 1 || month > 12 || day < 1 ||
-		day > days_in_month(year, month) || hour > 23 || minute > 59 || second > 59) {
+	if (month < 1 || month > 12 || day < 1 || day > days_in_month(year, month) || hour > 23 ||
+		minute > 59 || second > 59) {
 		return ANNALS_E_INVALID;
 	}
-	seconds = days_from_civil(year, month, day) * 86400 + (int64_t)hour * 3600 +
-		  (int64_t)minute * 60 + second - offset;
+	*ret_seconds = days_from_civil(year, month, day) * 86400 + (int64_t)hour * 3600 +
+		       (int64_t)minute * 60 + second - offset;
+	*ret_ns = fraction;
+	return 0;
+}
+
+int parse_rfc3339_ns(struct bytes text, int64_t *ret_ns)
+{
+	unsigned year;
+	uint32_t fraction;
+	int64_t seconds;
+	struct bytes digits = text;
+
+	if (!take_number(&digits, 4, &year) || year < 1678 || year > 2261 ||
+		parse_rfc3339(text, &seconds, &fraction) != 0) {
+		return ANNALS_E_INVALID;
+	}
 	*ret_ns = seconds * 1000000000 + fraction;
 	return 0;
 }
@@ -151,15 +166,21 @@ static char *put_number(char *out, unsigned value, unsigned digits)
 
 size_t format_rfc3339_ns(char out[32], int64_t ns)
 {
-	int64_t seconds = ns / 1000000000, fraction_ns = ns % 1000000000, days, year;
-	unsigned fraction, second_of_day, month, day;
-	char *next = out;
+	int64_t seconds = ns / 1000000000, fraction_ns = ns % 1000000000;
 
 	if (fraction_ns < 0) {
 		seconds--;
 		fraction_ns += 1000000000;
 	}
-	fraction = (unsigned)fraction_ns;
+	return format_rfc3339(out, seconds, (uint32_t)fraction_ns);
+}
+
+size_t format_rfc3339(char out[32], int64_t seconds, uint32_t fraction)
+{
+	int64_t days, year;
+	unsigned second_of_day, month, day;
+	char *next = out;
+
 	days = seconds / 86400 - (seconds % 86400 < 0);
 	second_of_day = (unsigned)(seconds - days * 86400);
 	civil_from_days(days, &year, &month, &day);

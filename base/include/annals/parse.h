@@ -28,6 +28,12 @@ int parse_rfc3339_ns(struct bytes text, int64_t *ret_ns) ANNALS_MUST_CHECK;
  * Returns the length (at most 30). */
 size_t format_rfc3339_ns(char out[32], int64_t ns);
 
+/* The same for every year from 0000 to 9999, as whole seconds, rounded down, and nanoseconds below
+ * 10^9. An offset may carry the result past either end. */
+int parse_rfc3339(struct bytes text, int64_t *ret_seconds, uint32_t *ret_ns) ANNALS_MUST_CHECK;
+/* Writes as above; seconds within the years 0000 to 9999, ns below 10^9. */
+size_t format_rfc3339(char out[32], int64_t seconds, uint32_t ns);
+
 /* True when the bytes are well-formed UTF-8 (no surrogates, no overlong forms, at most U+10FFFF).
  */
 bool utf8_is_valid(struct bytes text);
