@@ -1,52 +1,8 @@
 #include <annals/json.h>
 #include <annals/parse.h>
 #include <assert.h>
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
 
-#define ONES 0x0101010101010101ull
-#define HIGHS 0x8080808080808080ull
-
-/*
- * The first byte at or after `at` that a string cannot take as it is: a quote, a backslash, a
- * control character or the start of a non-ASCII sequence; `end` if there is none. Sixteen bytes a
- * step where SSE2 is there, else eight: as signed bytes, controls and non-ASCII are all below 0x20.
- */
-static const uint8_t *skip_plain(const uint8_t *at, const uint8_t *end)
-{
-#ifdef __SSE2__
-	const __m128i quote = _mm_set1_epi8('"');
-	const __m128i backslash = _mm_set1_epi8('\\');
-	const __m128i blank = _mm_set1_epi8(0x20);
-	while (end - at >= 16) {
-		const __m128i v = _mm_loadu_si128((const __m128i *)(const void *)at);
-		const __m128i hit = _mm_or_si128(_mm_cmplt_epi8(v, blank),
-			_mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, backslash)));
-		const int mask = _mm_movemask_epi8(hit);
-		if (mask != 0) {
-			return at + __builtin_ctz((unsigned)mask);
-		}
-		at += 16;
-	}
-#endif
-	while (end - at >= 8) {
-		const uint64_t v = load_u64(at);
-		const uint64_t quotes = v ^ (ONES * '"');
-		const uint64_t slashes = v ^ (ONES * '\\');
-		/* A borrow can mark a byte above the first hit, never one below it. */
-		const uint64_t hit =
-			(v | (v - ONES * 0x20) | (quotes - ONES) | (slashes - ONES)) & HIGHS;
-		if (hit != 0) {
-			return at + __builtin_ctzll(hit) / 8;
-		}
-		at += 8;
-	}
-	while (at < end && *at >= 0x20 && *at < 0x80 && *at != '"' && *at != '\\') {
-		at++;
-	}
-	return at;
-}
+#include "json_plain.h"
 
 /* Length of the well-formed UTF-8 sequence at `at` (Unicode 15, table 3-7), 0 if there is none. */
 static size_t utf8_sequence(const uint8_t *at, const uint8_t *end)
@@ -145,6 +101,12 @@ static int fail(struct json_scanner *scanner, const uint8_t *at, const char *pro
 	return ANNALS_E_MALFORMED;
 }
 
+static int fail_depth(struct json_scanner *scanner)
+{
+	return fail(scanner, scanner->at,
+		scanner->depth_max > JSON_DEPTH_MAX ? "too many levels" : "more than 64 levels");
+}
+
 static const uint8_t *skip_blanks(const uint8_t *at, const uint8_t *end)
 {
 	while (at < end && (*at == ' ' || *at == '\n' || *at == '\r' || *at == '\t')) {
@@ -160,7 +122,7 @@ static int scan_string(struct json_scanner *scanner, bool *ret_escaped)
 	const uint8_t *end = scanner->end;
 	bool escaped = false;
 	for (;;) {
-		at = skip_plain(at, end);
+		at = json_skip_plain(at, end);
 		if (at == end) {
 			return fail(scanner, at, "the text ends inside a string");
 		}
@@ -339,8 +301,8 @@ static int scan_nested(struct json_scanner *scanner)
 		const uint8_t c = *scanner->at;
 		int status;
 		if (c == '{' || c == '[') {
-			if (scanner->depth + depth == JSON_DEPTH_MAX) {
-				return fail(scanner, scanner->at, "more than 64 levels");
+			if (scanner->depth + depth == scanner->depth_max || depth == 64) {
+				return fail_depth(scanner);
 			}
 			depth++;
 			objects = objects << 1 | (c == '{');
@@ -372,7 +334,8 @@ static int scan_nested(struct json_scanner *scanner)
 
 void json_scanner_init(struct json_scanner *scanner, struct bytes text)
 {
-	*scanner = (struct json_scanner){text.data, text.data, text.data, 0, true, NULL};
+	*scanner = (struct json_scanner){
+		text.data, text.data, text.data, 0, JSON_DEPTH_MAX, true, NULL};
 	if (text.size > 0) {
 		scanner->end += text.size;
 		scanner->at = skip_blanks(scanner->at, scanner->end);
@@ -408,8 +371,8 @@ static int enter(struct json_scanner *scanner, uint8_t opening, const char *prob
 	if (scanner->at == scanner->end || *scanner->at != opening) {
 		return fail(scanner, scanner->at, problem);
 	}
-	if (scanner->depth == JSON_DEPTH_MAX) {
-		return fail(scanner, scanner->at, "more than 64 levels");
+	if (scanner->depth == scanner->depth_max) {
+		return fail_depth(scanner);
 	}
 	scanner->depth++;
 	scanner->first = true;

@@ -4,7 +4,8 @@
  * Reading is a pull parser over borrowed bytes: it allocates nothing, keeps one bit per level and
  * hands out slices of the input, so that a value nobody looks into keeps its bytes. It is strict:
  * UTF-8 is validated, escapes too, a lone surrogate escape is an error (RFC 7493), no comments, no
- * trailing commas, nothing after the value, at most JSON_DEPTH_MAX levels. Member names may repeat;
+ * trailing commas, nothing after the value, at most JSON_DEPTH_MAX levels (a value skipped as a
+ * whole: never more). Member names may repeat;
  * whoever must not accept that checks it. A slice in a struct json_value was validated as a whole,
  * so it can be scanned again without surprises.
  *
@@ -41,8 +42,9 @@ struct json_value {
  */
 struct json_scanner {
 	const uint8_t *start, *at, *end;
-	unsigned depth; /* levels entered */
-	bool first;     /* nothing was read yet on this level */
+	unsigned depth;     /* levels entered */
+	unsigned depth_max; /* JSON_DEPTH_MAX unless raised after init */
+	bool first;         /* nothing was read yet on this level */
 	const char *problem;
 };
 
