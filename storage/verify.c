@@ -252,6 +252,9 @@ static int open_lmdb(struct verify *verify, const char *shard_dir, struct error 
 		verify->txn = NULL;
 		return env_error(code, err, "cannot begin a transaction");
 	}
+	if (mdb_stat(verify->txn, verify->env.tables[TABLE_INDEX], &stat) == 0) {
+		verify->total_bytes += (uint64_t)stat.ms_overflow_pages * ENV_PAGE_BYTES;
+	}
 	if (mdb_stat(verify->txn, verify->env.tables[TABLE_LOG], &stat) == 0) {
 		verify->total_bytes += (uint64_t)stat.ms_overflow_pages * ENV_PAGE_BYTES +
 				       (uint64_t)stat.ms_leaf_pages * ENV_PAGE_BYTES;
@@ -268,6 +271,7 @@ static void verify_release(struct verify *verify)
 	free(verify->topics);
 	free(verify->deleting);
 	buf_release(&verify->scratch);
+	verify_index_end(verify);
 	if (verify->txn != NULL) {
 		mdb_txn_abort(verify->txn);
 	}
@@ -289,10 +293,12 @@ static int run_checks(
 		return lmdb_is_open; /* a journal alone has nothing to be compared with */
 	}
 	status = verify_tables(verify, err);
+	status = status != 0 ? status : verify_index_begin(verify, err);
 	status = status != 0 ? status : verify_log(verify, err);
 	if (status == 0 && journal_is_open == 1) {
 		status = verify_journal(verify, err);
 		status = status != 0 ? status : verify_offsets(verify, err);
+		status = status != 0 ? status : verify_index(verify, err);
 	}
 	return status;
 }

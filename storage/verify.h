@@ -10,6 +10,7 @@
 
 #include "apply.h"
 #include "chunk.h"
+#include "index/entry.h"
 #include "journal/journal.h"
 #include "lmdb/env.h"
 #include "lmdb/tables.h"
@@ -24,6 +25,8 @@ struct verify_partition {
 	/* as the journal goes on */
 	uint64_t first_offset, end_offset;
 	bool gap_is_reported;
+	uint64_t unindexed_end; /* one past the last event that its indexes miss; 0: none */
+	enum index_kind unindexed_kind;
 };
 
 struct verify_topic {
@@ -45,6 +48,8 @@ struct verify {
 	uint32_t *deleting; /* ids of topics whose rows are being deleted, in order */
 	size_t deleting_count, deleting_capacity;
 	struct buf scratch;
+	struct verify_runs *runs;  /* verify_index.c */
+	uint64_t indexed_position; /* events below are in the indexes' runs */
 	uint64_t total_bytes, done_bytes, next_progress_ns;
 };
 
@@ -72,5 +77,12 @@ int verify_offsets(struct verify *verify, struct error *err) ANNALS_MUST_CHECK;
 int verify_log(struct verify *verify, struct error *err) ANNALS_MUST_CHECK;
 /* verify_journal.c: every block, over what LMDB holds. */
 int verify_journal(struct verify *verify, struct error *err) ANNALS_MUST_CHECK;
+/* verify_index.c: begin comes before the log and the journal, which show their batches; then every
+ * run, after the journal. */
+int verify_index_begin(struct verify *verify, struct error *err) ANNALS_MUST_CHECK;
+void verify_index_batch(
+	struct verify *verify, struct verify_partition *partition, const struct batch *batch);
+int verify_index(struct verify *verify, struct error *err) ANNALS_MUST_CHECK;
+void verify_index_end(struct verify *verify);
 
 #endif

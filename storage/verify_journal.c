@@ -60,6 +60,7 @@ static int on_append(void *arg, const struct batch *batch, size_t at, struct err
 	if (partition == NULL || end <= partition->row.settled_end) {
 		return 0;
 	}
+	verify_index_batch(verify, partition, batch);
 	verify->report->batches++;
 	verify->report->events += stamp->count;
 	if (stamp->base_offset != partition->end_offset && !partition->gap_is_reported &&

@@ -66,6 +66,7 @@ static void check_batches(struct verify *verify, const struct assembly *assembly
 		}
 		verify->report->batches++;
 		verify->report->events += batch.stamp.count;
+		verify_index_batch(verify, &assembly->topic->partitions[assembly->index], &batch);
 		in_order = in_order && batch.stamp.base_offset == next &&
 			   batch.stamp.recorded_us >= recorded_us &&
 			   (!first || batch.stamp.recorded_us == header->first_recorded_us);

@@ -84,8 +84,9 @@ int run_range(MDB_cursor *cursor, uint32_t topic_id, enum index_kind kind, const
 	int (*fn)(void *arg, const struct index_entry *entry), void *arg,
 	struct error *err) ANNALS_MUST_CHECK;
 
-/* Every entry of a run in order (verify): fn as above. ANNALS_E_CORRUPT_DATA also when the entries
- * are not those that the manifest row counts. */
+/* Every entry of a run in order, and all that a run can be checked for (verify): fn as above.
+ * ANNALS_E_CORRUPT_DATA also when the entries are not those that the manifest row counts, and for a
+ * filter that is damaged anywhere or misses one of them. */
 int run_walk(MDB_cursor *cursor, uint32_t topic_id, enum index_kind kind, const struct run *run,
 	int (*fn)(void *arg, const struct index_entry *entry), void *arg,
 	struct error *err) ANNALS_MUST_CHECK;

@@ -300,29 +300,90 @@ int run_range(MDB_cursor *cursor, uint32_t topic_id, enum index_kind kind, const
 	return status < 0 ? status : 0;
 }
 
+/* Every line of the filter must be whole: also those that no hash of the run is in answer. */
+static int check_filter(MDB_cursor *cursor, uint32_t topic_id, enum index_kind kind,
+	const struct run *run, struct error *err)
+{
+	uint32_t parts = (run->filter_lines - 1) / RUN_FILTER_PART_LINES + 1;
+
+	for (uint32_t part = 0; part < parts; part++) {
+		uint32_t first = part * RUN_FILTER_PART_LINES;
+		uint32_t lines = ANNALS_MIN(run->filter_lines - first, RUN_FILTER_PART_LINES);
+		uint8_t bytes[RUN_FILTER_KEY_BYTES];
+		MDB_val key = {sizeof(bytes), bytes}, value;
+		int code;
+		run_filter_key(bytes, topic_id, kind, run->id, part);
+		code = mdb_get(mdb_cursor_txn(cursor), mdb_cursor_dbi(cursor), &key, &value);
+		if (code != 0 && code != MDB_NOTFOUND) {
+			return env_error(code, err, "cannot read an index");
+		}
+		if (code == MDB_NOTFOUND || value.mv_size != (size_t)lines * RUN_LINE_BYTES) {
+			return corrupt(err, topic_id, run, "a part of the filter is missing");
+		}
+		for (uint32_t i = 0; i < lines; i++) {
+			const uint8_t *line =
+				(const uint8_t *)value.mv_data + (size_t)i * RUN_LINE_BYTES;
+			if (!run_line_is_whole(line, run->id, first + i)) {
+				return corrupt(err, topic_id, run,
+					"a part of the filter fails its checksum");
+			}
+		}
+	}
+	return 0;
+}
+
+/* What a walk saw, against the manifest row. */
+struct seen {
+	uint64_t count, hashes, order_first, order_last;
+};
+
+static int see(struct scan *scan, struct seen *seen, const struct index_entry *entry,
+	const struct index_entry *before)
+{
+	int status = 1;
+
+	if (seen->count == 0 || entry->hash.high != before->hash.high ||
+		entry->hash.low != before->hash.low) {
+		seen->hashes++;
+		status = ask_filter(scan->cursor, scan->topic_id, scan->kind, scan->run,
+			entry->hash, scan->err);
+	}
+	seen->order_first =
+		seen->count == 0 ? entry->order : ANNALS_MIN(seen->order_first, entry->order);
+	seen->order_last = ANNALS_MAX(seen->order_last, entry->order);
+	seen->count++;
+	return status != 0 ? ANNALS_MIN(status, 0)
+			   : corrupt(scan->err, scan->topic_id, scan->run,
+				     "the filter misses a hash that is there");
+}
+
 int run_walk(MDB_cursor *cursor, uint32_t topic_id, enum index_kind kind, const struct run *run,
 	int (*fn)(void *arg, const struct index_entry *entry), void *arg, struct error *err)
 {
 	struct scan scan = {
 		.cursor = cursor, .run = run, .topic_id = topic_id, .kind = kind, .err = err};
-	struct index_entry entry;
-	uint64_t count = 0;
-	int status = seek_range(&scan, (struct index_hash){0, 0}, 0, false);
+	struct index_entry entry, before = {.order = 0};
+	struct seen seen = {0};
+	int status = check_filter(cursor, topic_id, kind, run, err);
 
+	status = status != 0 ? status : seek_range(&scan, (struct index_hash){0, 0}, 0, false);
 	while (status == 1) {
 		int stop;
 		status = scan_next(&scan, false, &entry);
 		if (status != 1) {
 			break;
 		}
-		count++;
-		stop = fn(arg, &entry);
+		stop = see(&scan, &seen, &entry, &before);
+		stop = stop != 0 ? stop : fn(arg, &entry);
 		if (stop != 0) {
 			return stop;
 		}
+		before = entry;
 	}
-	if (status == 0 && count != run->count) {
-		return corrupt(err, topic_id, run, "it does not hold as many entries as it should");
+	if (status == 0 && (seen.count != run->count || seen.hashes != run->hashes ||
+				   seen.order_first != run->order_first ||
+				   seen.order_last != run->order_last)) {
+		return corrupt(err, topic_id, run, "its entries are not those that it counts");
 	}
 	return status;
 }

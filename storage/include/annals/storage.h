@@ -525,6 +525,8 @@ void store_stats(struct store *store, struct store_stats *ret);
 struct verify_report {
 	/* Batches and events count once, also when both the journal and the log hold them. */
 	uint64_t journal_segments, journal_blocks, chunks, batches, events, bytes, problems;
+	/* Runs of indexes, and entries that were looked for because an event must have them. */
+	uint64_t index_runs, index_lookups;
 };
 struct verify_options {
 	const char *data_dir;
