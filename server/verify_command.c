@@ -61,10 +61,11 @@ int verify_command(const char *data_dir, const struct options *options)
 		return 1;
 	}
 	printf("%s: %llu events in %llu batches, %llu chunks, %llu journal blocks in %llu "
-	       "segments, %.1f MiB: %s\n",
+	       "segments, %llu index runs, %.1f MiB: %s\n",
 		data_dir, (unsigned long long)report.events, (unsigned long long)report.batches,
 		(unsigned long long)report.chunks, (unsigned long long)report.journal_blocks,
-		(unsigned long long)report.journal_segments, (double)report.bytes / (1 << 20),
+		(unsigned long long)report.journal_segments, (unsigned long long)report.index_runs,
+		(double)report.bytes / (1 << 20),
 		report.problems == 0 ? "all correct" : "PROBLEMS FOUND");
 	if (report.problems > 0) {
 		printf("%llu problems, named above\n", (unsigned long long)report.problems);

@@ -2,16 +2,20 @@
  * What each table of the environment holds, byte for byte. Keys are big-endian, so that they sort
  * as numbers; values are little-endian.
  *
- * | table      | key                                                        | value | watermark |
- * |------------|------------------------------------------------------------|---------------------------|--------------------------------|
- * | meta       | "store"                                                    | struct meta_row, 64
- * bytes | it holds `settled_block`       | | topics     | topic id u32 | annals.v1.TopicRecord |
- * meta.settled_block             | | partitions | topic id u32, partition u32 | partition row, 88
- * bytes   | settled_end, each its own      | | log        | topic id u32, partition u32, base
- * offset u64, part u16     | chunk (chunk.h)           | partitions.settled_end         | | offsets
- * | group name, NUL, topic id u32, partition u32               | annals.v1.OffsetRecord    |
- * meta.settled_block             | | deleting   | topic id u32 | empty                     |
- * meta.settled_block             |
+ * meta: "store" -> struct meta_row, 64 bytes. It holds the watermarks settled_block and
+ *   indexed_block.
+ * topics: topic id u32 -> annals.v1.TopicRecord. Up to meta.settled_block.
+ * partitions: topic id u32, partition u32 -> struct partition_row, 88 bytes. Each has its own
+ *   watermark, settled_end.
+ * log: topic id u32, partition u32, base offset u64, part u16 -> chunk (chunk.h). Up to the
+ *   partition's settled_end.
+ * offsets: group name, NUL, topic id u32, partition u32 -> annals.v1.OffsetRecord. Up to
+ *   meta.settled_block.
+ * deleting: topic id u32 -> empty. Up to meta.settled_block.
+ * rows: a byte that names the owner, then what the owner likes -> the owner's bytes (see
+ *   store_row_get() in <annals/storage.h>). Up to meta.settled_block.
+ * index: topic id u32, section u8, ... -> runs of the topic's indexes (index/run.h). Up to
+ *   meta.indexed_block.
  *
  * Steps for a change: a new table or longer row needs STORE_FORMAT raised (store_files.h), code
  * that reads both, a directory of the old format under tests/compat.
