@@ -6,6 +6,7 @@
  *   bench-index DIR [ENTRIES, default 250000] [RUNS, default 10]
  */
 #include "index/run.h"
+#include "index/run_cache.h"
 
 #include <annals/clock.h>
 #include <annals/hash.h>
@@ -74,8 +75,10 @@ static void look_up(const char *what, uint64_t first, uint64_t numbers)
 {
 	struct random random = {.state = 1};
 	struct run_list list = {.count = 0};
+	struct run_cache *cache = run_cache_new();
 	struct snapshot *snapshot = NULL;
 	MDB_cursor *cursor = NULL;
+	must(cache == NULL ? ANNALS_E_NO_MEMORY : 0);
 	uint64_t found = 0, start_ns = clock_monotonic_ns();
 	for (uint32_t i = 0; i < LOOKUPS; i++) {
 		struct index_entry entry;
@@ -87,12 +90,13 @@ static void look_up(const char *what, uint64_t first, uint64_t numbers)
 		}
 		struct index_hash hash = hash_of(first + random_below(&random, numbers));
 		int status =
-			run_list_newest(cursor, TOPIC, INDEX_STREAM, &list, hash, &entry, &err);
+			run_cache_newest(cache, cursor, TOPIC, INDEX_STREAM, hash, &entry, &err);
 		must(status);
 		found += (uint64_t)status;
 	}
 	double seconds = seconds_since(start_ns);
 	env_snapshot_end(&env, snapshot);
+	run_cache_free(cache);
 	(void)printf("look up, %s, %u runs: %.2f M/s, %.2f us each (%llu of %u found)\n", what,
 		list.count, LOOKUPS / seconds / 1e6, seconds * 1e6 / LOOKUPS,
 		(unsigned long long)found, LOOKUPS);

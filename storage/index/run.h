@@ -60,18 +60,10 @@ int run_list_load(MDB_cursor *cursor, uint32_t topic_id, enum index_kind kind, s
 /*
  * The newest entry of a hash in one run: 1 found, 0 not, negative ANNALS_E_IO,
  * ANNALS_E_CORRUPT_DATA. Asks the run's filter first, so that a miss costs one cache line mostly.
+ * Who looks up much takes run_cache_newest().
  */
 int run_newest(MDB_cursor *cursor, uint32_t topic_id, enum index_kind kind, const struct run *run,
 	struct index_hash hash, struct index_entry *ret, struct error *err) ANNALS_MUST_CHECK;
-
-/*
- * The same over all runs of a list, newest run first: the newest entry in the newest run that has
- * the hash. Fetches the lines of several filters from memory at a time, so that a hash that is
- * nowhere (most ids) costs much less than asking run by run.
- */
-int run_list_newest(MDB_cursor *cursor, uint32_t topic_id, enum index_kind kind,
-	const struct run_list *list, struct index_hash hash, struct index_entry *ret,
-	struct error *err) ANNALS_MUST_CHECK;
 
 /*
  * Entries of a hash with order in [from, to], ascending, or descending when `backwards`: calls fn

@@ -1,4 +1,4 @@
-#include "index/run_format.h"
+#include "index/run_read.h"
 
 static int corrupt(struct error *err, uint32_t topic_id, const struct run *run, const char *what)
 {
@@ -44,33 +44,34 @@ int run_list_load(MDB_cursor *cursor, uint32_t topic_id, enum index_kind kind, s
 	return 0;
 }
 
-/* The line of the filter where the hash belongs; it need not be in the cache yet. */
-static int find_line(MDB_cursor *cursor, uint32_t topic_id, enum index_kind kind,
-	const struct run *run, struct index_hash hash, const uint8_t **ret, struct error *err)
+int run_filter_part(MDB_cursor *cursor, uint32_t topic_id, enum index_kind kind,
+	const struct run *run, uint32_t part, const uint8_t **ret, struct error *err)
 {
-	uint32_t number = run_filter_line(hash, run->filter_lines);
-	uint32_t index = number % RUN_FILTER_PART_LINES;
+	uint64_t first = (uint64_t)part * RUN_FILTER_PART_LINES;
+	uint64_t lines = ANNALS_MIN(run->filter_lines - first, RUN_FILTER_PART_LINES);
 	uint8_t bytes[RUN_FILTER_KEY_BYTES];
 	MDB_val key = {sizeof(bytes), bytes}, value;
 	int code;
 
-	run_filter_key(bytes, topic_id, kind, run->id, number / RUN_FILTER_PART_LINES);
+	run_filter_key(bytes, topic_id, kind, run->id, part);
 	code = mdb_get(mdb_cursor_txn(cursor), mdb_cursor_dbi(cursor), &key, &value);
 	if (code != 0 && code != MDB_NOTFOUND) {
 		return env_error(code, err, "cannot read an index");
 	}
-	if (code == MDB_NOTFOUND || value.mv_size / RUN_LINE_BYTES <= index) {
+	if (code == MDB_NOTFOUND || value.mv_size != lines * RUN_LINE_BYTES) {
 		return corrupt(err, topic_id, run, "a part of the filter is missing");
 	}
-	*ret = (const uint8_t *)value.mv_data + (size_t)index * RUN_LINE_BYTES;
+	*ret = value.mv_data;
 	return 0;
 }
 
-/* 1: the hash may be in the run. */
-static int ask_line(uint32_t topic_id, const struct run *run, const uint8_t *line,
+int run_filter_ask(uint32_t topic_id, const struct run *run, const uint8_t *part,
 	struct index_hash hash, struct error *err)
 {
-	if (!run_line_is_whole(line, run->id, run_filter_line(hash, run->filter_lines))) {
+	uint32_t number = run_filter_line(hash, run->filter_lines);
+	const uint8_t *line = part + (size_t)(number % RUN_FILTER_PART_LINES) * RUN_LINE_BYTES;
+
+	if (!run_line_is_whole(line, run->id, number)) {
 		return corrupt(err, topic_id, run, "a part of the filter fails its checksum");
 	}
 	return run_line_may_have(line, hash.low);
@@ -79,10 +80,12 @@ static int ask_line(uint32_t topic_id, const struct run *run, const uint8_t *lin
 static int ask_filter(MDB_cursor *cursor, uint32_t topic_id, enum index_kind kind,
 	const struct run *run, struct index_hash hash, struct error *err)
 {
-	const uint8_t *line;
-	int status = find_line(cursor, topic_id, kind, run, hash, &line, err);
+	uint32_t number = run_filter_line(hash, run->filter_lines);
+	const uint8_t *part;
+	int status = run_filter_part(
+		cursor, topic_id, kind, run, number / RUN_FILTER_PART_LINES, &part, err);
 
-	return status != 0 ? status : ask_line(topic_id, run, line, hash, err);
+	return status != 0 ? status : run_filter_ask(topic_id, run, part, hash, err);
 }
 
 /* ---- A cursor in the pages of one run ---- */
@@ -182,8 +185,7 @@ static int scan_next(struct scan *scan, bool backwards, struct index_entry *ret)
 	return 1;
 }
 
-/* As run_newest(), where the filter did not say no. */
-static int newest_in_pages(MDB_cursor *cursor, uint32_t topic_id, enum index_kind kind,
+int run_pages_newest(MDB_cursor *cursor, uint32_t topic_id, enum index_kind kind,
 	const struct run *run, struct index_hash hash, struct index_entry *ret, struct error *err)
 {
 	struct scan scan = {
@@ -211,41 +213,7 @@ int run_newest(MDB_cursor *cursor, uint32_t topic_id, enum index_kind kind, cons
 {
 	int status = ask_filter(cursor, topic_id, kind, run, hash, err);
 
-	return status != 1 ? status : newest_in_pages(cursor, topic_id, kind, run, hash, ret, err);
-}
-
-/* Filters asked at a time: few at first, for what was there lately is often there again. */
-#define AHEAD_FIRST 2u
-#define AHEAD_MAX 16u
-
-int run_list_newest(MDB_cursor *cursor, uint32_t topic_id, enum index_kind kind,
-	const struct run_list *list, struct index_hash hash, struct index_entry *ret,
-	struct error *err)
-{
-	const uint8_t *lines[AHEAD_MAX];
-	uint32_t end = list->count, ahead = AHEAD_FIRST;
-	int status = 0;
-
-	while (end > 0 && status == 0) {
-		uint32_t begin = end - ANNALS_MIN(end, ahead);
-		for (uint32_t i = end; i-- > begin && status == 0;) {
-			status = find_line(cursor, topic_id, kind, &list->runs[i], hash,
-				&lines[i - begin], err);
-			if (status == 0) {
-				__builtin_prefetch(lines[i - begin]);
-			}
-		}
-		for (uint32_t i = end; i-- > begin && status == 0;) {
-			status = ask_line(topic_id, &list->runs[i], lines[i - begin], hash, err);
-			if (status == 1) {
-				status = newest_in_pages(
-					cursor, topic_id, kind, &list->runs[i], hash, ret, err);
-			}
-		}
-		end = begin;
-		ahead = ANNALS_MIN(ahead * 4, AHEAD_MAX);
-	}
-	return status;
+	return status != 1 ? status : run_pages_newest(cursor, topic_id, kind, run, hash, ret, err);
 }
 
 /* Puts the place where the range begins: 1, or 0 when nothing can be in it. */
@@ -309,20 +277,13 @@ static int check_filter(MDB_cursor *cursor, uint32_t topic_id, enum index_kind k
 	for (uint32_t part = 0; part < parts; part++) {
 		uint32_t first = part * RUN_FILTER_PART_LINES;
 		uint32_t lines = ANNALS_MIN(run->filter_lines - first, RUN_FILTER_PART_LINES);
-		uint8_t bytes[RUN_FILTER_KEY_BYTES];
-		MDB_val key = {sizeof(bytes), bytes}, value;
-		int code;
-		run_filter_key(bytes, topic_id, kind, run->id, part);
-		code = mdb_get(mdb_cursor_txn(cursor), mdb_cursor_dbi(cursor), &key, &value);
-		if (code != 0 && code != MDB_NOTFOUND) {
-			return env_error(code, err, "cannot read an index");
-		}
-		if (code == MDB_NOTFOUND || value.mv_size != (size_t)lines * RUN_LINE_BYTES) {
-			return corrupt(err, topic_id, run, "a part of the filter is missing");
+		const uint8_t *data;
+		int status = run_filter_part(cursor, topic_id, kind, run, part, &data, err);
+		if (status != 0) {
+			return status;
 		}
 		for (uint32_t i = 0; i < lines; i++) {
-			const uint8_t *line =
-				(const uint8_t *)value.mv_data + (size_t)i * RUN_LINE_BYTES;
+			const uint8_t *line = data + (size_t)i * RUN_LINE_BYTES;
 			if (!run_line_is_whole(line, run->id, first + i)) {
 				return corrupt(err, topic_id, run,
 					"a part of the filter fails its checksum");

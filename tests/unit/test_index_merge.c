@@ -1,3 +1,4 @@
+#include "index/run_cache.h"
 #include "index_fixture.h"
 #include "suite.h"
 
@@ -5,6 +6,7 @@
 #define KIND INDEX_STREAM
 
 static struct index_fixture f;
+static struct run_cache *cache; /* lives through flushes, merges and garbage */
 
 static void set_up(void)
 {
@@ -13,6 +15,7 @@ static void set_up(void)
 
 static void tear_down(void)
 {
+	run_cache_free(cache);
 	index_fixture_release(&f);
 }
 
@@ -23,8 +26,12 @@ struct model {
 	uint64_t next_order, next_id, next_block;
 };
 
+/* Ids begin anew, so the cache does, too. */
 static struct model model_new(void)
 {
+	run_cache_free(cache);
+	cache = run_cache_new();
+	ck_assert_ptr_nonnull(cache);
 	return (struct model){.next_id = 1, .next_block = 1, .next_order = 1000};
 }
 
@@ -83,22 +90,29 @@ static void check_holds(const struct model *model)
 {
 	struct run_list list;
 	struct index_entry found;
+	struct snapshot *snapshot;
+	MDB_cursor *cursor;
 	uint64_t total = 0;
+	index_fixture_commit(&f);
 	index_fixture_load(&f, TOPIC, KIND, &list);
 	for (uint32_t i = 0; i < list.count; i++) {
 		total += list.runs[i].count;
 	}
 	ck_assert_uint_eq(total, model->count);
+	ck_assert_int_eq(env_snapshot_begin(&f.env, &snapshot, &f.err), 0);
+	ck_assert_int_eq(env_snapshot_cursor(&f.env, snapshot, TABLE_INDEX, &cursor, &f.err), 0);
 	for (size_t i = 0; i < model->count; i++) {
-		if (i + 1 < model->count &&
-			model->entries[i + 1].hash.high == model->entries[i].hash.high) {
+		struct index_hash hash = model->entries[i].hash, absent = {~hash.high, hash.low};
+		if (i + 1 < model->count && model->entries[i + 1].hash.high == hash.high) {
 			continue;
 		}
-		int status = run_list_newest(
-			f.cursor, TOPIC, KIND, &list, model->entries[i].hash, &found, &f.err);
-		ck_assert_int_eq(status, 1);
+		ck_assert_int_eq(
+			run_cache_newest(cache, cursor, TOPIC, KIND, hash, &found, &f.err), 1);
 		ck_assert(index_entry_equal(&found, &model->entries[i]));
+		ck_assert_int_eq(
+			run_cache_newest(cache, cursor, TOPIC, KIND, absent, &found, &f.err), 0);
 	}
+	env_snapshot_end(&f.env, snapshot);
 	if (list.count == 1) {
 		struct index_expected all = {model->entries, model->count, 0, 0};
 		ck_assert_int_eq(
