@@ -214,6 +214,15 @@ static void admit(struct admission *admission)
 	list_add_tail(&draft->requests, &request->base.node);
 }
 
+/* Without memory for it lookups are slower. */
+static struct run_cache *lookup_cache(struct shard *shard)
+{
+	if (shard->index.cache == NULL) {
+		shard->index.cache = run_cache_new();
+	}
+	return shard->index.cache;
+}
+
 void admit_append(struct shard *shard, struct append_request *request)
 {
 	struct admission admission = {.shard = shard, .request = request};
@@ -227,6 +236,7 @@ void admit_append(struct shard *shard, struct append_request *request)
 			"there is no topic with id %u", request->topic_id);
 	} else {
 		index_view_init(&admission.view, shard, admission.state);
+		admission.view.cache = lookup_cache(shard);
 		admit(&admission);
 		index_view_release(&admission.view);
 	}

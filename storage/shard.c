@@ -202,6 +202,7 @@ void shard_close(struct shard *shard)
 	staged_keys_release(&shard->draft.staged_facts);
 	memtable_release(&shard->draft.staged_streams);
 	index_settle_release(shard);
+	run_cache_free(shard->index.cache);
 	staged_values_release(&shard->draft.staged_producers);
 	(void)pthread_cond_destroy(&shard->settle);
 	(void)pthread_cond_destroy(&shard->queue.filled);

@@ -71,6 +71,8 @@ struct shard_index {
 	uint64_t generation;     /* changes when entries leave memory */
 	/* settler */
 	struct index_settling *settling;
+	/* writer; NULL until it is needed */
+	struct run_cache *cache;
 };
 
 struct counters {

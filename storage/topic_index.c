@@ -156,47 +156,66 @@ void index_view_init(struct index_view *view, struct shard *shard, struct topic_
 	view->shard = shard;
 	view->state = state;
 	view->snapshot = NULL;
-	memset(view->loaded, 0, sizeof(view->loaded));
+	view->cache = NULL;
+	memset(view->lists, 0, sizeof(view->lists));
 }
 
 void index_view_release(struct index_view *view)
 {
-	if (view->snapshot != NULL) {
-		env_snapshot_end(&view->shard->env, view->snapshot);
-		view->snapshot = NULL;
+	env_snapshot_end(&view->shard->env, view->snapshot);
+	view->snapshot = NULL;
+	for (int kind = 0; kind < INDEX_KINDS; kind++) {
+		free(view->lists[kind]);
+		view->lists[kind] = NULL;
 	}
 }
 
-/* The runs of an index as of a snapshot that is not older than what memory was asked. */
-static int view_runs(struct index_view *view, enum index_kind kind, uint64_t generation,
-	struct run_list **ret, struct error *err)
+/* A snapshot that is not older than what memory was asked. */
+static int view_snapshot(struct index_view *view, uint64_t generation, struct error *err)
 {
-	int status = 0;
+	int status;
 
 	if (view->snapshot != NULL && view->generation != generation) {
 		index_view_release(view);
 	}
-	if (view->snapshot == NULL) {
-		memset(view->loaded, 0, sizeof(view->loaded));
-		view->generation = generation;
-		status = env_snapshot_begin(&view->shard->env, &view->snapshot, err);
-		if (status != 0) {
-			view->snapshot = NULL;
-			return status;
+	if (view->snapshot != NULL) {
+		return 0;
+	}
+	view->generation = generation;
+	status = env_snapshot_begin(&view->shard->env, &view->snapshot, err);
+	if (status != 0) {
+		view->snapshot = NULL;
+		return status;
+	}
+	status = env_snapshot_cursor(
+		&view->shard->env, view->snapshot, TABLE_INDEX, &view->cursor, err);
+	if (status != 0) {
+		index_view_release(view);
+	}
+	return status;
+}
+
+/* The runs of an index in such a snapshot. */
+static int view_runs(struct index_view *view, enum index_kind kind, uint64_t generation,
+	struct run_list **ret, struct error *err)
+{
+	struct run_list *list;
+	int status = view_snapshot(view, generation, err);
+
+	if (status == 0 && view->lists[kind] == NULL) {
+		list = malloc(sizeof(*list));
+		if (list == NULL) {
+			return error_fail(
+				err, ANNALS_E_NO_MEMORY, "no memory to look into an index");
 		}
-		status = env_snapshot_cursor(
-			&view->shard->env, view->snapshot, TABLE_INDEX, &view->cursor, err);
-		if (status != 0) {
-			index_view_release(view);
-			return status;
+		status = run_list_load(view->cursor, view->state->id, kind, list, err);
+		if (status == 0) {
+			view->lists[kind] = list;
+		} else {
+			free(list);
 		}
 	}
-	if (!view->loaded[kind]) {
-		status =
-			run_list_load(view->cursor, view->state->id, kind, &view->lists[kind], err);
-		view->loaded[kind] = status == 0;
-	}
-	*ret = &view->lists[kind];
+	*ret = view->lists[kind];
 	return status;
 }
 
@@ -223,6 +242,12 @@ int index_newest(struct index_view *view, enum index_kind kind, struct index_has
 	(void)pthread_mutex_unlock(&shard->tail.mutex);
 	if (found != NULL) {
 		return 1;
+	}
+	if (view->cache != NULL) {
+		status = view_snapshot(view, generation, err);
+		return status != 0 ? status
+				   : run_cache_newest(view->cache, view->cursor, view->state->id,
+					     kind, hash, ret, err);
 	}
 	status = view_runs(view, kind, generation, &runs, err);
 	for (uint32_t i = status == 0 ? runs->count : 0; i > 0 && status == 0; i--) {

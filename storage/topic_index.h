@@ -11,6 +11,7 @@
 
 #include "index/memtable.h"
 #include "index/run.h"
+#include "index/run_cache.h"
 #include "shard.h"
 
 /* Entries in memory beyond which they are flushed, and beyond which the writer waits. */
@@ -40,10 +41,10 @@ struct index_view {
 	struct shard *shard;
 	struct topic_state *state;
 	struct snapshot *snapshot;
-	MDB_cursor *cursor; /* of the snapshot, on the index */
+	MDB_cursor *cursor;      /* of the snapshot, on the index */
+	struct run_cache *cache; /* of a thread that looks up much; or NULL */
 	uint64_t generation;
-	bool loaded[INDEX_KINDS];
-	struct run_list lists[INDEX_KINDS];
+	struct run_list *lists[INDEX_KINDS]; /* NULL: not read yet */
 };
 void index_view_init(struct index_view *view, struct shard *shard, struct topic_state *state);
 void index_view_release(struct index_view *view);
