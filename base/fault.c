@@ -129,6 +129,7 @@ int fault_errno(const char *name)
 {
 	struct point *point;
 	int errno_value = 0;
+	bool now;
 
 	(void)pthread_mutex_lock(&mutex);
 	read_environment();
@@ -136,7 +137,12 @@ int fault_errno(const char *name)
 	if (matches(&fail_trigger, name, ++point->asked, ++any_asked)) {
 		errno_value = fail_trigger.errno_value;
 	}
+	/* Where a call may fail, the process may die as well. */
+	now = point->passed == 0 && matches(&kill_trigger, name, point->asked, any_asked);
 	(void)pthread_mutex_unlock(&mutex);
+	if (now) {
+		(void)kill(getpid(), SIGKILL);
+	}
 	return errno_value;
 }
 

@@ -228,7 +228,8 @@ static void answer_os(struct draft *draft)
 		struct store_request *request = LIST_ENTRY(node, struct store_request, node);
 		if (request->operation == STORE_APPEND &&
 			(((struct append_request *)request)->durability == DURABILITY_OS ||
-				ANNALS_MUTATION("acknowledge_before_sync"))) {
+				ANNALS_MUTATION("acknowledge_before_sync") ||
+				ANNALS_MUTATION("acknowledge_before_write"))) {
 			list_remove(node);
 			list_add_tail(&answered, node);
 		}
@@ -319,6 +320,9 @@ void writer_commit(struct shard *shard)
 	}
 	wait_for_room(shard);
 	block_finish(&draft->bytes, draft->command_count, draft->time_us, draft->first_position);
+	if (ANNALS_MUTATION("acknowledge_before_write")) {
+		answer_os(draft);
+	}
 	ANNALS_FAULT("writer.before_write");
 	result = journal_write_block(
 		shard->journal, shard->last_block, buf_bytes(&draft->bytes), &number, &err);

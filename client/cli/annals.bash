@@ -9,7 +9,7 @@ _annals() {
 	--from) words='earliest latest' ;;
 	esac
 	if [ -z "$words" ] && [ "$COMP_CWORD" -eq 1 ]; then
-		words='append read topic offsets dump load status --help --version'
+		words='append read topic offsets dump load status torture --help --version'
 	elif [ -z "$words" ] && [ "$COMP_CWORD" -eq 2 ] && [ "$command" = topic ]; then
 		words='create list show update delete'
 	elif [ -z "$words" ] && [ "$COMP_CWORD" -eq 2 ] && [ "$command" = offsets ]; then
@@ -26,6 +26,7 @@ _annals() {
 			;;
 		offsets) words='--metadata' ;;
 		dump) words='--format --resume' ;;
+		torture) words='--dir --annalsd --rounds --seconds --seed --producers --readers --tails --committers --kill-points --keep' ;;
 		load) words='--partitions --resume' ;;
 		esac
 		words+=" $common"

@@ -121,8 +121,10 @@ static void add_read(const struct checker *checker, struct text *text, const str
 		add(text, " at %" PRIu64 ": refused", place);
 	} else if (part->count > 0) {
 		add_places(text, what, place, part->count);
-	} else {
+	} else if (part->mask & (HISTORY_PART_OFFSET | HISTORY_PART_VERSION)) {
 		add(text, " at %s %" PRIu64 ": nothing", what, place);
+	} else {
+		add(text, "'s ends");
 	}
 	if (part->mask & HISTORY_PART_START) {
 		add(text, ", first kept %" PRIu64, part->start);

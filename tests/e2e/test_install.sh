@@ -9,7 +9,7 @@ pc=$(find "$root" -name annals.pc)
 export PKG_CONFIG_PATH=${pc%/*} PKG_CONFIG_SYSROOT_DIR=$root
 library=$(dirname "$(find "$root" -name libannals.so)")
 export LD_LIBRARY_PATH=$library
-for file in bin/annals bin/annals-check bin/annalsd share/man/man1/annals.1 share/man/man3/libannals.3 share/bash-completion/completions/annals \
+for file in bin/annals bin/annals-check bin/annalsd share/man/man1/annals.1 share/man/man1/annals-check.1 share/man/man3/libannals.3 share/bash-completion/completions/annals \
 	include/annals/client.h include/annals/client_libevent.h include/annals/status.h; do
 	checks=$((checks + 1))
 	[ -e "$root/usr/local/$file" ] || [ -n "$(find "$root" -path "*/$file")" ] || fail "$file was not installed"

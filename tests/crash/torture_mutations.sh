@@ -1,0 +1,21 @@
+#!/bin/sh
+# Deliberate bugs, compiled in for tests: annals torture must find each, or this test fails.
+# usage: torture_mutations.sh ANNALS ANNALSD [SEEDS]
+set -u
+annals=$1 annalsd=$2 seeds=${3:-1} failed=0
+dir=$(mktemp -d /tmp/annals-mutations-XXXXXX) || exit 1
+trap 'rm -rf "$dir"' EXIT
+for mutation in acknowledge_before_write commit_other_offsets; do
+	seed=1
+	while [ "$seed" -le "$seeds" ]; do
+		if ANNALS_MUTATION=$mutation "$annals" torture --annalsd "$annalsd" --dir "$dir" --seed "$seed" --rounds 40 >"$dir/out" 2>&1; then
+			echo "FAIL: $mutation was not found with seed $seed"
+			failed=1
+		else
+			printf '%-26s seed %s: %s\n' "$mutation" "$seed" "$(grep -m 1 '^PROBLEM' "$dir/out" || tail -n 1 "$dir/out")"
+		fi
+		rm -rf "$dir"/annals-torture-*
+		seed=$((seed + 1))
+	done
+done
+exit $failed
