@@ -120,6 +120,7 @@ static int open_batch(struct annals_consumer *consumer, struct annals_error *err
 	}
 	consumer->in_scratch = consumer->body.data == consumer->scratch.data;
 	consumer->in_batch = true;
+	batch_versions_init(&consumer->versions, &consumer->batch);
 	consumer->body_at = 0;
 	consumer->batch_next = base;
 	return 1;
@@ -140,6 +141,7 @@ static int fill(struct annals_consumer *consumer, struct annals_event *events, s
 			got = ANNALS_E_MALFORMED;
 		}
 		if (got > 0 && consumer->batch_next < part->position) {
+			(void)batch_versions_next(&consumer->versions);
 			consumer->batch_next++;
 			continue;
 		}
@@ -168,6 +170,7 @@ static int fill(struct annals_consumer *consumer, struct annals_event *events, s
 		event->position =
 			stamp->base_position + (consumer->batch_next - stamp->base_offset);
 		event->recorded_us = stamp->recorded_us;
+		event->version = batch_versions_next(&consumer->versions);
 		part->position = ++consumer->batch_next;
 	}
 	*ret_count = count;

@@ -11,6 +11,7 @@
 #include "io.h"
 
 #include <annals/batch.h>
+#include <annals/column.h>
 
 enum subscription_state {
 	SUBSCRIPTION_NONE, /* to be made when connected and retry_ns has come */
@@ -57,6 +58,7 @@ struct annals_consumer {
 	struct consumer_part *page_part;
 	size_t page_at; /* of the next batch in page->data */
 	struct batch batch;
+	struct batch_versions versions;
 	struct bytes body;
 	size_t body_at;
 	uint64_t batch_next; /* offset of the next event in the body */

@@ -12,6 +12,8 @@ enum attribute_class {
 	CLASS_KEY,
 	CLASS_KEY64,
 	CLASS_SCHEMA_VERSION,
+	CLASS_TAGS,
+	CLASS_DUE,
 	CLASS_SERVER,
 };
 
@@ -64,6 +66,8 @@ static const struct attribute_def attribute_defs[] = {
 	OTHER(annalsversion, 16, CLASS_SERVER),
 	OTHER(annalstopic, 17, CLASS_SERVER),
 	OTHER(recordedtime, 18, CLASS_SERVER),
+	OTHER(annalstags, 19, CLASS_TAGS),
+	OTHER(annalsdue, 20, CLASS_DUE),
 };
 
 static const struct attribute_def *find_def(struct bytes name)
@@ -191,6 +195,33 @@ static int set_schema_version(struct cloudevent *event, struct bytes name, struc
 		(struct attribute){.name = name, .kind = ATTRIBUTE_TEXT, .value = text}, err);
 }
 
+/* "a,b": tags have no comma in this form. */
+static int set_tags(
+	struct cloudevent *event, struct bytes name, struct bytes text, struct error *err)
+{
+	struct record *record = &event->record;
+
+	while (text.size > 0) {
+		const uint8_t *comma = memchr(text.data, ',', text.size);
+		const size_t size = comma != NULL ? (size_t)(comma - text.data) : text.size;
+		if (size == 0) {
+			return malformed(err, name, "holds an empty tag");
+		}
+		if (size > RECORD_TEXT_BYTES_MAX) {
+			return too_long(err, name, RECORD_TEXT_BYTES_MAX);
+		}
+		if (record->tag_count == RECORD_TAGS_MAX) {
+			return error_fail(err, ANNALS_E_TOO_LARGE, "an event has more than %d tags",
+				RECORD_TAGS_MAX);
+		}
+		event->tags[record->tag_count++] = bytes_of(text.data, size);
+		text = bytes_of(
+			text.data + size + (comma != NULL), text.size - size - (comma != NULL));
+	}
+	record->tags = event->tags;
+	return 0;
+}
+
 /* One of attribute_defs with its text; `data` and what is dropped are the caller's business. */
 static int set_text(struct cloudevent *event, const struct attribute_def *def, struct bytes name,
 	struct bytes text, struct error *err)
@@ -225,6 +256,13 @@ static int set_text(struct cloudevent *event, const struct attribute_def *def, s
 	case CLASS_DATA_BASE64:
 		record->has_data = true;
 		return set_base64(event, name, text, false, &record->data, err);
+	case CLASS_TAGS:
+		return set_tags(event, name, text, err);
+	case CLASS_DUE:
+		record->has_due = true;
+		return parse_rfc3339_ns(text, &record->due_ns) == 0
+			       ? 0
+			       : malformed(err, name, "is no RFC 3339 time");
 	case CLASS_DATA:
 	case CLASS_SERVER:
 		break;

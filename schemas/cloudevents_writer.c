@@ -92,7 +92,7 @@ static bool is_reserved(struct bytes name)
 	static const char *const names[] = {"specversion", "id", "source", "type", "subject",
 		"time", "datacontenttype", "dataschema", "data", "partitionkey", "annalskey64",
 		"annalspartition", "annalsoffset", "annalsposition", "annalsversion", "annalstopic",
-		"recordedtime"};
+		"recordedtime", "annalstags", "annalsdue"};
 	for (size_t i = 0; i < ANNALS_COUNT_OF(names); i++) {
 		if (bytes_is(name, names[i])) {
 			return true;
@@ -111,6 +111,27 @@ static void write_extensions(struct json_writer *writer, const struct record *re
 		if (!twice && !is_reserved(attribute.name)) {
 			write_extension(writer, &attribute);
 		}
+	}
+}
+
+/* Joined by commas; a tag that has one itself is left out of this form. */
+static void write_tags(struct json_writer *writer, const struct record *record)
+{
+	ANNALS_CLEANUP(buf_release) struct buf joined = BUF_INIT;
+	size_t cursor = 0;
+	struct bytes tag;
+	while (record_next_tag(record, &cursor, &tag) == 1) {
+		if (tag.size == 0 || memchr(tag.data, ',', tag.size) != NULL) {
+			continue;
+		}
+		if ((joined.size > 0 && buf_add_byte(&joined, ',') != 0) ||
+			buf_add(&joined, tag.data, tag.size) != 0) {
+			writer->status = ANNALS_E_NO_MEMORY;
+			return;
+		}
+	}
+	if (joined.size > 0) {
+		json_member_text(writer, "annalstags", buf_bytes(&joined));
 	}
 }
 
@@ -156,9 +177,16 @@ int cloudevent_to_json(
 		json_member_u64(&writer, "schemaversion", record->schema_version);
 	}
 	write_extensions(&writer, record);
+	write_tags(&writer, record);
+	if (record->has_due) {
+		write_time(&writer, "annalsdue", record->due_ns);
+	}
 	json_member_u64(&writer, "annalspartition", place->partition);
 	json_member_u64(&writer, "annalsoffset", place->offset);
 	json_member_u64(&writer, "annalsposition", place->position);
+	if (place->version != VERSION_NONE) {
+		json_member_u64(&writer, "annalsversion", place->version);
+	}
 	write_time(&writer, "recordedtime", recorded_ns);
 	write_data(&writer, record);
 	json_end_object(&writer);

@@ -35,6 +35,27 @@ uint64_t batch_version(const struct batch *batch, uint32_t index)
 	return VERSION_NONE;
 }
 
+void batch_versions_init(struct batch_versions *versions, const struct batch *batch)
+{
+	*versions = (struct batch_versions){
+		.column = batch_column(batch, COLUMN_STREAM), .next = VERSION_NONE};
+}
+
+uint64_t batch_versions_next(struct batch_versions *versions)
+{
+	while (versions->left == 0) {
+		if (versions->column.size < COLUMN_STREAM_ENTRY_BYTES) {
+			return VERSION_NONE;
+		}
+		versions->next = load_u64(versions->column.data + 16);
+		versions->left = load_u32(versions->column.data + 24);
+		versions->column = bytes_of(versions->column.data + COLUMN_STREAM_ENTRY_BYTES,
+			versions->column.size - COLUMN_STREAM_ENTRY_BYTES);
+	}
+	versions->left--;
+	return versions->next == VERSION_NONE ? VERSION_NONE : versions->next++;
+}
+
 int batch_columns_check(const struct batch *batch)
 {
 	struct bytes stream = batch_column(batch, COLUMN_STREAM);

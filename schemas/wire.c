@@ -95,7 +95,12 @@ int wire_append_request_decode(
 		case FIELD_TAG(3, WIRE_BYTES):
 			message.batch_count++;
 			break;
-			OTHERS(3)
+		case FIELD_TAG(4, WIRE_BYTES):
+		case FIELD_TAG(5, WIRE_BYTES):
+		case FIELD_TAG(6, WIRE_BYTES):
+			message.has_more = true;
+			break;
+			OTHERS(6)
 		}
 	}
 done:
@@ -187,7 +192,8 @@ static size_t append_run_size(const struct wire_append_run *run)
 {
 	return number_size(run->partition) + number_size(run->base_offset) +
 	       number_size(run->count) + number_size(run->base_position) +
-	       number_size(run->first_version) + number_size(run->replayed);
+	       number_size(run->first_version) + number_size(run->replayed) +
+	       number_size(run->has_version);
 }
 
 int wire_append_response_encode(struct buf *out, uint32_t topic_id, uint64_t recorded_us,
@@ -215,6 +221,7 @@ int wire_append_response_encode(struct buf *out, uint32_t topic_id, uint64_t rec
 		p = put_number(p, 4, run->base_position);
 		p = put_number(p, 5, run->first_version);
 		p = put_number(p, 6, run->replayed);
+		p = put_number(p, 7, run->has_version);
 	}
 	assert(p == out->data + out->size + size);
 	out->size += size;
@@ -266,7 +273,8 @@ int wire_append_next_run(
 			NUMBER(4, base_position)
 			NUMBER(5, first_version)
 			TRUTH(6, replayed)
-			OTHERS(6)
+			TRUTH(7, has_version)
+			OTHERS(7)
 		}
 	}
 done:

@@ -3,6 +3,7 @@
 #include "http_append.h"
 #include "http_json.h"
 #include "http_text.h"
+#include <annals/hash.h>
 #include <annals/parse.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +29,10 @@ static void free_append(void *work)
 	struct http_append *append = work;
 	http_batcher_release(&append->batcher);
 	buf_release(&append->pending);
+	buf_release(&append->receipt_key);
+	if (append->free_conditions != NULL) {
+		append->free_conditions(append->conditions);
+	}
 	free(append->receipts);
 	free(append);
 }
@@ -84,13 +89,38 @@ static enum append_mode find_mode(const struct http_head *head)
 
 /* ---- Answers ---- */
 
+/* The newest version that the append gave its stream. */
+static uint64_t newest_version(const struct append_request *request)
+{
+	const struct append_run *run =
+		request->run_count > 0 ? &request->runs[request->run_count - 1] : NULL;
+	return run == NULL || run->version == VERSION_NONE ? VERSION_NONE
+							   : run->version + run->count - 1;
+}
+
+static void append_failed(struct http_request *request, struct op *op)
+{
+	const struct http_append *append = request->work;
+	struct buf body = BUF_INIT;
+	struct json_writer writer;
+	if (op->status != ANNALS_E_PRECONDITION_FAILED || !append->in_body) {
+		http_op_problem(request, op);
+		return;
+	}
+	/* A condition in a header fails with 412, one in the body with 409. */
+	request->problem_http_status = 409;
+	http_problem_open_as(&writer, &body, op->status, 409, op->error.text, &op->detail);
+	json_end_object(&writer);
+	http_problem_send(request, op->status, &body);
+}
+
 static void append_done(struct op *op)
 {
 	struct http_request *request = op->arg;
 	const struct http_append *append = request->work;
 	const struct op_append *done = (const struct op_append *)op;
 	if (op->status != 0) {
-		http_op_problem(request, op);
+		append_failed(request, op);
 		return;
 	}
 	struct buf body = BUF_INIT;
@@ -109,9 +139,19 @@ static void append_done(struct op *op)
 	json_member_u64(&writer, "count", count);
 	json_member_cstring(
 		&writer, "durability", http_append_durability_name(done->request.durability));
-	http_json_time(&writer, "recordedtime", done->request.recorded_us);
+	if (done->request.recorded_us > 0) { /* a repeat may not know */
+		http_json_time(&writer, "recordedtime", done->request.recorded_us);
+	}
 	json_name(&writer, "results");
 	http_batcher_write_runs(&append->batcher, done, &writer);
+	if (done->request.replayed) {
+		json_member_bool(&writer, "replayed", true);
+	}
+	if (append->of_stream && newest_version(&done->request) != VERSION_NONE) {
+		json_member_u64(&writer, "version", newest_version(&done->request));
+		snprintf(request->etag, sizeof(request->etag), "\"%u.%llu\"", op->topic->id,
+			(unsigned long long)newest_version(&done->request));
+	}
 	json_end_object(&writer);
 	http_json_send(request, 200, &writer);
 }
@@ -126,7 +166,18 @@ int http_append_start(struct http_request *request, void (*done)(struct op *op))
 	op->op.done = done;
 	op->op.arg = request;
 	op->durability = append->durability;
-	const int status = http_batcher_fill(&append->batcher, op);
+	int status = http_batcher_fill(&append->batcher, op);
+	if (status == 0 && append->of_stream && append->expect != STREAM_ANY) {
+		status = op_append_expect(op, append->batcher.key, append->expect,
+			append->expect_version, append->expect_incarnation);
+	}
+	if (status == 0 && append->add_conditions != NULL) {
+		status = append->add_conditions(append, op);
+	}
+	if (status == 0 && append->has_receipt) {
+		status = op_append_receipt(
+			op, buf_bytes(&append->receipt_key), append->receipt_hash);
+	}
 	if (status != 0) {
 		op_release(&op->op);
 		return status;
@@ -135,7 +186,7 @@ int http_append_start(struct http_request *request, void (*done)(struct op *op))
 	return op_append_start(op, bytes_text(append->batcher.topic->name));
 }
 
-static void start(struct http_request *request)
+void http_append_run(struct http_request *request)
 {
 	const struct http_append *append = request->work;
 	if (append->batcher.count == 0) {
@@ -150,8 +201,7 @@ static void start(struct http_request *request)
 	}
 }
 
-/* A problem with the place in the body: `member` is "line" or "event". */
-static void send_problem(
+void http_append_problem(
 	struct http_request *request, const struct error *err, const char *member, uint64_t number)
 {
 	const struct http_append *append = request->work;
@@ -213,9 +263,9 @@ static void run_lines(struct http_request *request)
 	}
 	cloudevent_release(&event);
 	if (status != 0) {
-		send_problem(request, &err, "line", number);
+		http_append_problem(request, &err, "line", number);
 	} else {
-		start(request);
+		http_append_run(request);
 	}
 }
 
@@ -250,9 +300,9 @@ static void run_batch(struct http_request *request)
 		read_batch(request->work, &event, buf_bytes(&request->body), &index, &err);
 	cloudevent_release(&event);
 	if (status != 0) {
-		send_problem(request, &err, "event", index);
+		http_append_problem(request, &err, "event", index);
 	} else {
-		start(request);
+		http_append_run(request);
 	}
 }
 
@@ -266,9 +316,9 @@ static void run_structured(struct http_request *request)
 	status = status != 0 ? status : http_batcher_add(&append->batcher, &event.record, &err);
 	cloudevent_release(&event);
 	if (status != 0) {
-		send_problem(request, &err, NULL, 0);
+		http_append_problem(request, &err, NULL, 0);
 	} else {
-		start(request);
+		http_append_run(request);
 	}
 }
 
@@ -337,9 +387,9 @@ static void run_binary(struct http_request *request)
 	status = status != 0 ? status : http_batcher_add(&append->batcher, &event.record, &err);
 	cloudevent_release(&event);
 	if (status != 0) {
-		send_problem(request, &err, NULL, 0);
+		http_append_problem(request, &err, NULL, 0);
 	} else {
-		start(request);
+		http_append_run(request);
 	}
 }
 
@@ -360,14 +410,14 @@ static void run_protobuf(struct http_request *request)
 				     : http_batcher_add_encoded(
 					       &append->batcher, &record, encoded, &err);
 		if (status != 0) {
-			send_problem(request, &err, "event", append->batcher.count);
+			http_append_problem(request, &err, "event", append->batcher.count);
 			return;
 		}
 	}
 	if (more < 0) {
 		http_problem(request, more, "the body is no annals.v1.Batch", NULL);
 	} else {
-		start(request);
+		http_append_run(request);
 	}
 }
 
@@ -429,24 +479,97 @@ static void unsupported(struct http_request *request, const struct http_head *he
 	http_problem(request, ANNALS_E_UNSUPPORTED_MEDIA, text, NULL);
 }
 
-static void begin(struct http_request *request, struct topic *topic, const uint32_t *partition)
+/* The same key with another body is another request: 422. */
+static void hash_request(struct http_request *request)
 {
-	static void (*const run[])(struct http_request * request) = {
-		run_batch, run_structured, run_lines, run_binary, run_binary, run_protobuf};
-	struct http_head head;
+	static const uint64_t keys[2][2] = {{11, 12}, {13, 14}};
+	struct http_append *append = request->work;
+	for (unsigned i = 0; i < 2; i++) {
+		const uint64_t hash = hash_siphash13(keys[i], request->query) * 31 +
+				      hash_siphash13(keys[i], buf_bytes(&request->body));
+		store_u64(append->receipt_hash + (size_t)i * 8, hash);
+	}
+}
+
+/* Idempotency-Key: a text of 1 to 255 visible characters, quoted or not. */
+static bool read_receipt(struct http_request *request, const struct http_head *head, bool atomic)
+{
+	struct http_append *append = request->work;
+	struct bytes key = http_head_value(head, "Idempotency-Key");
+	if (key.data == NULL) {
+		return true;
+	}
+	if (key.size >= 2 && key.data[0] == '"' && key.data[key.size - 1] == '"') {
+		key = bytes_of(key.data + 1, key.size - 2);
+	}
+	if (key.size == 0 || key.size > 255) {
+		http_problem(request, ANNALS_E_INVALID,
+			"an Idempotency-Key has 1 to 255 characters", NULL);
+		return false;
+	}
+	if (!atomic) {
+		http_problem(request, ANNALS_E_INVALID,
+			"an Idempotency-Key is for one commit: not with 'atomic=false'", NULL);
+		return false;
+	}
+	append->has_receipt = true;
+	/* Its scope: method and route; the topic's id is storage's part of it. */
+	if (buf_add_text(&append->receipt_key, "http POST ") != 0 ||
+		buf_add(&append->receipt_key, request->path.data,
+			ANNALS_MIN(request->path.size, (size_t)128)) != 0 ||
+		buf_add_byte(&append->receipt_key, ' ') != 0 ||
+		buf_add(&append->receipt_key, key.data, key.size) != 0) {
+		http_problem(request, ANNALS_E_NO_MEMORY, NULL, NULL);
+		return false;
+	}
+	return true;
+}
+
+struct http_append *http_append_new(struct http_request *request, struct topic *topic)
+{
 	struct http_append *append = calloc(1, sizeof(*append));
 	if (append == NULL) {
 		topic_unref(topic);
 		http_problem(request, ANNALS_E_NO_MEMORY, NULL, NULL);
-		return;
+		return NULL;
 	}
 	http_batcher_init(&append->batcher, http_loop(request), topic);
-	if (partition != NULL) {
-		append->batcher.fixed = true;
-		append->batcher.partition = *partition;
-	}
 	request->work = append;
 	request->free_work = free_append;
+	return append;
+}
+
+static void (*const runs[])(struct http_request *request) = {
+	run_batch, run_structured, run_lines, run_binary, run_binary, run_protobuf};
+
+int http_append_read_receipt(struct http_request *request, struct http_append *append)
+{
+	struct http_head head;
+	http_head_again(request, &head);
+	if (!read_receipt(request, &head, true)) {
+		return ANNALS_E_INVALID;
+	}
+	if (append->has_receipt) {
+		hash_request(request);
+	}
+	return 0;
+}
+
+/* The body is there. */
+static void run_body(struct http_request *request)
+{
+	struct http_append *append = request->work;
+	struct http_head head;
+	http_head_again(request, &head);
+	if (append->has_receipt) {
+		hash_request(request);
+	}
+	runs[find_mode(&head)](request);
+}
+
+void http_append_begin(struct http_request *request, struct http_append *append)
+{
+	struct http_head head;
 	http_head_again(request, &head);
 	const enum append_mode mode = find_mode(&head);
 	bool atomic;
@@ -455,12 +578,12 @@ static void begin(struct http_request *request, struct topic *topic, const uint3
 		return;
 	}
 	if (!read_durability(request, &head, &append->durability) ||
-		!read_atomic(request, mode, &atomic)) {
+		!read_atomic(request, mode, &atomic) || !read_receipt(request, &head, atomic)) {
 		return;
 	}
 	if (atomic) {
 		const uint64_t limit = http_loop(request)->options->request_bytes_max;
-		http_collect(request, limit, "request-bytes-max", run[mode]);
+		http_collect(request, limit, "request-bytes-max", run_body);
 	} else {
 		http_stream_body(request, http_append_stream_piece, http_append_stream_end);
 	}
@@ -469,8 +592,9 @@ static void begin(struct http_request *request, struct topic *topic, const uint3
 void http_post_events(struct http_request *request)
 {
 	struct topic *topic = http_topic(request, 0);
-	if (topic != NULL) {
-		begin(request, topic, NULL);
+	struct http_append *append = topic != NULL ? http_append_new(request, topic) : NULL;
+	if (append != NULL) {
+		http_append_begin(request, append);
 	}
 }
 
@@ -493,5 +617,10 @@ void http_post_partition_events(struct http_request *request)
 		http_problem(request, ANNALS_E_UNKNOWN_PARTITION, NULL, &detail);
 		return;
 	}
-	begin(request, topic, &partition);
+	struct http_append *append = http_append_new(request, topic);
+	if (append != NULL) {
+		append->batcher.fixed = true;
+		append->batcher.partition = partition;
+		http_append_begin(request, append);
+	}
 }

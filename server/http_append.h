@@ -10,6 +10,18 @@
 struct http_append {
 	struct http_batcher batcher;
 	enum durability durability;
+	bool of_stream; /* POST to a stream: its conditions and its version in the answer */
+	bool in_body;   /* conditions stand in the body: 409, not 412 */
+	enum stream_expect expect;
+	uint64_t expect_version;
+	uint32_t expect_incarnation;
+	bool has_receipt; /* an Idempotency-Key */
+	struct buf receipt_key;
+	uint8_t receipt_hash[16];
+	/* Adds conditions of the body to the operation; may be NULL. */
+	int (*add_conditions)(struct http_append *append, struct op_append *op);
+	void *conditions; /* its own */
+	void (*free_conditions)(void *conditions);
 	/* ?atomic=false only */
 	struct buf pending;   /* bytes that are no whole line yet, or whose turn has not come */
 	size_t pending_used;  /* of it, handled */
@@ -30,6 +42,19 @@ struct http_receipt {
 	uint64_t count, first_offset, last_offset;
 };
 
+/* An append of the route to this topic (its reference is taken) begins; NULL after a problem. */
+struct http_append *http_append_new(struct http_request *request, struct topic *topic);
+/* Reads durability, atomic and Idempotency-Key and goes on by the content type. */
+void http_append_begin(struct http_request *request, struct http_append *append);
+/* What the batcher holds becomes one append, which answers the request. */
+void http_append_run(struct http_request *request);
+/* Reads the Idempotency-Key of a request whose body is there. 0; otherwise a problem was sent. */
+int http_append_read_receipt(
+	struct http_request *request, struct http_append *append) ANNALS_MUST_CHECK;
+/* A problem with the place in the body: `member` is "line" or "event", or NULL. */
+void http_append_problem(
+	struct http_request *request, const struct error *err, const char *member, uint64_t number);
+
 /* Takes one NDJSON line: nothing for a blank one, else the event goes into the batcher. err names
  * the line. */
 int http_append_line(struct http_append *append, struct cloudevent *event, struct bytes line,
@@ -39,6 +64,23 @@ int http_append_line(struct http_append *append, struct cloudevent *event, struc
 int http_append_start(struct http_request *request, void (*done)(struct op *op)) ANNALS_MUST_CHECK;
 /* "fsync" or "os". */
 const char *http_append_durability_name(enum durability durability);
+
+/* A query from JSON: {"items":[{"types":[...],"tags":[...]}],"after":N,"limit":N}. Zeroed by init;
+ * texts live until release. */
+struct http_query {
+	struct query_condition condition;
+	struct query_item items[QUERY_ITEMS_MAX];
+	struct bytes *terms;
+	uint32_t term_count;
+	uint32_t limit;
+	struct buf scratch;
+};
+void http_query_init(struct http_query *query);
+void http_query_release(struct http_query *query);
+/* `text` is the JSON object; limit_allowed: "limit" is known. ANNALS_E_MALFORMED, ANNALS_E_INVALID,
+ * ANNALS_E_TOO_LARGE, ANNALS_E_NO_MEMORY. */
+int http_query_read(struct http_query *query, struct bytes text, bool limit_allowed,
+	struct error *err) ANNALS_MUST_CHECK;
 
 /* NDJSON of any length in segments (http_append_stream.c). */
 void http_append_stream_piece(struct http_request *request, struct bytes data);

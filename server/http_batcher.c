@@ -130,15 +130,40 @@ static int add(struct http_batcher *batcher, const struct record *record, size_t
 	return 0;
 }
 
+/* The stream that the request names is the event's, or the event is refused. */
+static int check_key(
+	const struct http_batcher *batcher, const struct record *record, struct error *err)
+{
+	if (batcher->has_key && record->has_key && !bytes_equal(batcher->key, record->key)) {
+		return error_fail(err, ANNALS_E_VALIDATION,
+			"the event has another key than the stream it is appended to");
+	}
+	return 0;
+}
+
 int http_batcher_add(struct http_batcher *batcher, const struct record *record, struct error *err)
 {
-	return add(batcher, record, record_encoded_size(record), NULL, err);
+	struct record keyed = *record;
+	const int status = check_key(batcher, record, err);
+	if (status != 0) {
+		return status;
+	}
+	if (batcher->has_key) {
+		keyed.has_key = true;
+		keyed.key = batcher->key;
+	}
+	return add(batcher, &keyed, record_encoded_size(&keyed), NULL, err);
 }
 
 int http_batcher_add_encoded(struct http_batcher *batcher, const struct record *record,
 	struct bytes encoded, struct error *err)
 {
-	return add(batcher, record, encoded.size, &encoded, err);
+	if (batcher->has_key && !record->has_key) {
+		return error_fail(err, ANNALS_E_VALIDATION,
+			"an encoded event must have the stream's key in it");
+	}
+	const int status = check_key(batcher, record, err);
+	return status != 0 ? status : add(batcher, record, encoded.size, &encoded, err);
 }
 
 int http_batcher_fill(struct http_batcher *batcher, struct op_append *append)
@@ -165,9 +190,74 @@ int http_batcher_fill(struct http_batcher *batcher, struct op_append *append)
 	return 0;
 }
 
+static void write_run(struct json_writer *writer, const struct append_run *run)
+{
+	json_begin_object(writer);
+	json_member_u64(writer, "partition", run->partition);
+	json_member_u64(writer, "offset", run->offset);
+	json_member_u64(writer, "count", run->count);
+	if (run->position > 0) {
+		json_member_u64(writer, "position", run->position);
+	}
+	if (run->version != VERSION_NONE) {
+		json_member_u64(writer, "version", run->version);
+	}
+	if (run->replayed) {
+		json_member_bool(writer, "replayed", true);
+	}
+	json_end_object(writer);
+}
+
+/* Storage's runs lie part by part; the request's events took turns between parts. */
+static void write_indexed_runs(const struct http_batcher *batcher,
+	const struct append_request *request, struct json_writer *writer)
+{
+	size_t *next = calloc(batcher->part_count + 1, sizeof(*next));
+	uint32_t *taken = calloc(batcher->part_count + 1, sizeof(*taken));
+	if (next == NULL || taken == NULL) {
+		writer->status = ANNALS_E_NO_MEMORY;
+	}
+	for (size_t i = request->run_count; i > 0 && writer->status == 0; i--) {
+		if (request->runs[i - 1].part < batcher->part_count) {
+			next[request->runs[i - 1].part] = i - 1;
+		}
+	}
+	json_begin_array(writer);
+	for (size_t i = 0; i < batcher->run_count && writer->status == 0; i++) {
+		const uint32_t part = batcher->runs[i].part;
+		uint32_t left = batcher->runs[i].count;
+		while (left > 0 && next[part] < request->run_count &&
+			request->runs[next[part]].part == part) {
+			struct append_run run = request->runs[next[part]];
+			const uint32_t skip = taken[part] - run.first_event;
+			run.offset += skip;
+			run.position += run.position > 0 ? skip : 0;
+			run.version += run.version != VERSION_NONE ? skip : 0;
+			run.count = ANNALS_MIN(run.count - skip, left);
+			write_run(writer, &run);
+			taken[part] += run.count;
+			left -= run.count;
+			if (taken[part] >= request->runs[next[part]].first_event +
+						   request->runs[next[part]].count) {
+				next[part]++;
+			}
+		}
+		if (left > 0) {
+			break; /* a receipt of a request that was cut into other parts */
+		}
+	}
+	json_end_array(writer);
+	free(next);
+	free(taken);
+}
+
 void http_batcher_write_runs(const struct http_batcher *batcher, const struct op_append *append,
 	struct json_writer *writer)
 {
+	if (append->request.runs != NULL) {
+		write_indexed_runs(batcher, &append->request, writer);
+		return;
+	}
 	/* How many events of each part the runs so far took. */
 	uint64_t *taken = calloc(batcher->part_count > 0 ? batcher->part_count : 1, sizeof(*taken));
 	if (taken == NULL) {

@@ -25,6 +25,8 @@ struct http_batcher {
 	struct topic *topic; /* a reference */
 	bool fixed;          /* every event goes to `partition` */
 	uint32_t partition;
+	bool has_key; /* every event is of this stream; those without a key get it */
+	struct bytes key;
 	uint32_t event_bytes_max;
 	bool too_large; /* an event exceeded it */
 	struct http_batcher_part *parts;
@@ -51,7 +53,7 @@ int http_batcher_add_encoded(struct http_batcher *batcher, const struct record *
  * ANNALS_E_LIMIT. */
 int http_batcher_fill(struct http_batcher *batcher, struct op_append *append) ANNALS_MUST_CHECK;
 /* Writes the runs of a finished append, in request order, as an array of
- * {"partition","offset","count","position"}. */
+ * {"partition","offset","count","position","version","replayed"}. */
 void http_batcher_write_runs(const struct http_batcher *batcher, const struct op_append *append,
 	struct json_writer *writer);
 

@@ -30,6 +30,7 @@ static int open_batch(struct http_event_walk *walk)
 	const int status = batch_plain_body(&walk->batch, &walk->scratch, &walk->plain);
 	walk->cursor = 0;
 	walk->index = 0;
+	batch_versions_init(&walk->versions, &walk->batch);
 	walk->in_batch = status == 0;
 	return status;
 }
@@ -59,7 +60,8 @@ int http_event_walk_next(struct http_event_walk *walk, struct http_walked_event 
 		ret->element = bytes_of(walk->plain.data + start, walk->cursor - start);
 		ret->place = (struct cloudevent_place){walk->topic->name, walk->topic->uuid,
 			stamp->partition, stamp->base_offset + walk->index,
-			stamp->base_position + walk->index, stamp->recorded_us};
+			stamp->base_position + walk->index, stamp->recorded_us,
+			batch_versions_next(&walk->versions)};
 		walk->index++;
 		return 1;
 	}

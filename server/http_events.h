@@ -23,6 +23,7 @@ struct http_event_walk {
 	struct bytes plain; /* of the current batch, in it or in scratch */
 	size_t cursor;
 	uint32_t index;
+	struct batch_versions versions;
 	struct buf scratch;
 };
 

@@ -17,5 +17,8 @@ void http_json_send(struct http_request *request, int http_status, struct json_w
 		return;
 	}
 	http_begin(request, http_status, "application/json");
+	if (request->etag[0] != 0) {
+		http_header(request, "ETag", "%s", request->etag);
+	}
 	http_send(request, body);
 }

@@ -26,6 +26,21 @@ static void write_retention(struct json_writer *writer, const struct topic_confi
 	json_end_object(writer);
 }
 
+static void write_dedupe(struct json_writer *writer, const struct topic_config *config)
+{
+	json_name(writer, "dedupe");
+	if (config->dedupe_age_us == 0) {
+		json_write_bool(writer, false);
+		return;
+	}
+	json_begin_object(writer);
+	json_member_u64(writer, "ageMs", config->dedupe_age_us / 1000);
+	if (config->dedupe_events > 0) {
+		json_member_u64(writer, "events", config->dedupe_events);
+	}
+	json_end_object(writer);
+}
+
 static void write_partitions(
 	struct json_writer *writer, struct store *store, const struct topic *topic)
 {
@@ -60,6 +75,8 @@ static void write_topic(
 	write_retention(writer, &topic->config);
 	write_durability(writer, topic->config.durability);
 	json_member_bool(writer, "streams", topic->config.streams);
+	write_dedupe(writer, &topic->config);
+	json_member_bool(writer, "queryIndex", topic->config.query_index);
 	if (topic->config.event_bytes_max > 0) {
 		json_member_u64(writer, "eventBytesMax", topic->config.event_bytes_max);
 	}
@@ -209,6 +226,48 @@ static int read_retention(
 	return more < 0 ? json_fail(&scanner, err) : 0;
 }
 
+/* false, true (a day), or {"age":"24h","events":1000000}. */
+static int read_dedupe(
+	const struct json_value *value, struct topic_config *config, struct error *err)
+{
+	struct json_scanner scanner;
+	struct json_value name, member;
+	bool on;
+	int more;
+	if (value->type == JSON_NULL || json_bool(value, &on) == 0) {
+		config->dedupe_age_us = value->type != JSON_NULL && on ? OP_DEDUPE_AGE_US : 0;
+		config->dedupe_events = 0;
+		return 0;
+	}
+	json_scanner_init(&scanner, value->raw);
+	if (json_enter_object(&scanner) != 0) {
+		return error_fail(err, ANNALS_E_INVALID,
+			"'dedupe' is neither true, false nor an object with 'age' and 'events'");
+	}
+	config->dedupe_age_us = OP_DEDUPE_AGE_US;
+	while ((more = json_next_name(&scanner, &name)) == 1) {
+		int status = json_scan(&scanner, &member);
+		if (status != 0) {
+			break;
+		}
+		if (json_string_is(&name, "age")) {
+			status = read_age(bytes_text("dedupe.age"), &member, true, 1000000,
+				&config->dedupe_age_us, err);
+		} else if (json_string_is(&name, "ageMs")) {
+			status = read_age(bytes_text("dedupe.ageMs"), &member, false, 1000,
+				&config->dedupe_age_us, err);
+		} else if (json_string_is(&name, "events")) {
+			status = read_amount("dedupe.events", &member, &config->dedupe_events, err);
+		} else {
+			status = unknown_member(&name, "'dedupe'", err);
+		}
+		if (status != 0) {
+			return status;
+		}
+	}
+	return more < 0 ? json_fail(&scanner, err) : 0;
+}
+
 static int read_u32(
 	const char *name, const struct json_value *value, uint32_t *ret, struct error *err)
 {
@@ -250,6 +309,15 @@ static int read_setting(const struct json_value *name, const struct json_value *
 			       ? 0
 			       : error_fail(err, ANNALS_E_INVALID,
 					 "'streams' is neither true nor false");
+	}
+	if (json_string_is(name, "dedupe")) {
+		return read_dedupe(value, config, err);
+	}
+	if (json_string_is(name, "queryIndex")) {
+		return json_bool(value, &config->query_index) == 0
+			       ? 0
+			       : error_fail(err, ANNALS_E_INVALID,
+					 "'queryIndex' is neither true nor false");
 	}
 	if (json_string_is(name, "durability")) {
 		const bool os = json_string_is(value, "os");
@@ -319,10 +387,14 @@ static void start(
 
 void http_put_topic(struct http_request *request)
 {
-	struct topic_config config = {.partitions = 1};
+	/* UINT64_MAX: nothing was said, the default depends on streams. */
+	struct topic_config config = {.partitions = 1, .dedupe_age_us = UINT64_MAX};
 	struct error err = {0};
 	const int status =
 		request->body.size > 0 ? read_config(buf_bytes(&request->body), &config, &err) : 0;
+	if (config.dedupe_age_us == UINT64_MAX) {
+		config.dedupe_age_us = config.streams ? OP_DEDUPE_AGE_US : 0;
+	}
 	if (status != 0) {
 		http_problem(request, status, err.text, NULL);
 	} else {

@@ -5,6 +5,7 @@
 
 #define PARTS_MAX 10000u
 #define EVENTS_MAX (1u << 20)
+#define CONDITIONS_MAX 1024u
 
 struct op_append *op_append_new(struct loop *loop)
 {
@@ -14,6 +15,10 @@ struct op_append *op_append_new(struct loop *loop)
 	}
 	append->durability = DURABILITY_DEFAULT;
 	append->body = BUF_INIT;
+	append->conditions = NULL;
+	append->condition_count = 0;
+	append->items = NULL;
+	append->texts = NULL;
 	memset(&append->request, 0, sizeof(append->request));
 	append->request.parts = &append->request.one_part;
 	append->part_capacity = 1;
@@ -184,6 +189,8 @@ int op_append_start(struct op_append *append, struct bytes topic)
 	append->request.topic_id = op->topic->id;
 	append->request.durability = append->durability;
 	append->request.recorded_us = 0;
+	append->request.stream_conditions = append->conditions;
+	append->request.stream_condition_count = append->condition_count;
 	status = store_submit_quietly(op->loop->store, &append->request.base, &op->error);
 	op->loop->submitted = true;
 	if (status != 0) {
@@ -205,9 +212,86 @@ static void record_latency(struct op *op)
 	counter_add(&counters->append_latency_ns_total, ns);
 }
 
+int op_append_expect(struct op_append *append, struct bytes key, enum stream_expect expect,
+	uint64_t version, uint32_t incarnation)
+{
+	uint32_t count = append->condition_count;
+	struct stream_condition *larger;
+	struct bytes copy;
+	int status;
+
+	if (count == CONDITIONS_MAX) {
+		return op_fail(&append->op, ANNALS_E_LIMIT,
+			"an append has at most %u conditions on streams", CONDITIONS_MAX);
+	}
+	if (key.size > RECORD_KEY_BYTES_MAX) {
+		return op_fail(&append->op, ANNALS_E_TOO_LARGE,
+			"a key has at most %d bytes, not %zu", RECORD_KEY_BYTES_MAX, key.size);
+	}
+	status = op_texts_copy(&append->texts, key, &copy);
+	larger = realloc(append->conditions, (count + 1) * sizeof(*larger));
+	if (larger != NULL) {
+		append->conditions = larger;
+	}
+	if (status != 0 || larger == NULL) {
+		return ANNALS_E_NO_MEMORY;
+	}
+	larger[count] = (struct stream_condition){copy, expect, version, incarnation};
+	append->condition_count++;
+	return 0;
+}
+
+int op_append_unless(struct op_append *append, const struct query_condition *query)
+{
+	int status = op_texts_copy_query(
+		&append->texts, query, &append->query, &append->items, &append->op.error);
+
+	if (status == 0) {
+		append->request.query = &append->query;
+	} else {
+		append->op.status = status;
+	}
+	return status;
+}
+
+int op_append_receipt(struct op_append *append, struct bytes key, const uint8_t hash[16])
+{
+	if (key.size > RECEIPT_KEY_BYTES_MAX) {
+		return op_fail(&append->op, ANNALS_E_TOO_LARGE,
+			"an idempotency key with its scope has %zu bytes: the limit is %u",
+			key.size, RECEIPT_KEY_BYTES_MAX);
+	}
+	memcpy(append->request.receipt_hash, hash, 16);
+	return op_texts_copy(&append->texts, key, &append->request.receipt_key);
+}
+
+static void tell_conflict(struct op *op, const struct append_request *request)
+{
+	struct op_detail *detail = &op->detail;
+
+	switch (request->base.status) {
+	case ANNALS_E_PRECONDITION_FAILED:
+		detail->has_conflict = true;
+		detail->is_query = request->conflict.is_query;
+		detail->condition_index = request->conflict.index;
+		detail->stream_exists = request->conflict.exists;
+		detail->version = request->conflict.version;
+		detail->position = request->conflict.position;
+		break;
+	case ANNALS_E_DUPLICATE_ID:
+	case ANNALS_E_PARTIAL_DUPLICATE:
+		detail->has_event_index = request->part_count == 1;
+		detail->event_index = request->conflict_event;
+		break;
+	default:
+		break;
+	}
+}
+
 static void append_returned(struct op *op, struct store_request *request)
 {
 	record_latency(op);
+	tell_conflict(op, (const struct append_request *)request);
 	op_complete(op, op_take_error(op, request));
 }
 
@@ -218,6 +302,9 @@ static void append_clear(struct op *op)
 		free(append->request.parts);
 	}
 	append_request_release(&append->request);
+	free(append->conditions);
+	free(append->items);
+	op_texts_free(append->texts);
 	buf_release(&append->body);
 }
 

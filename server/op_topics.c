@@ -31,10 +31,6 @@ static int check_config(struct op *op, const struct topic_config *config)
 		return op_fail(op, ANNALS_E_INVALID, "durability %u is not known",
 			(unsigned)config->durability);
 	}
-	if (config->streams) {
-		return op_fail(op, ANNALS_E_UNSUPPORTED_OPERATION,
-			"streams are not available in this version");
-	}
 	return 0;
 }
 

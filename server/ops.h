@@ -32,6 +32,9 @@ enum op_kind {
 	OP_OFFSET_FETCH,
 	OP_GROUP_DELETE,
 	OP_GROUP_LIST,
+	OP_PRODUCER_OPEN,
+	OP_STREAM_READ,
+	OP_QUERY,
 	OP_KINDS
 };
 /* "append", "read": metrics and logs. */
@@ -47,10 +50,16 @@ struct op_detail {
 	bool has_partition, has_offset, has_range, has_event_index;
 	uint32_t partition, event_index;
 	uint64_t offset, first_offset, end_offset;
+	/* A condition that did not hold: what was found. */
+	bool has_conflict, stream_exists, is_query;
+	uint32_t condition_index;
+	uint64_t version, position;
 	const char *limit_name; /* an option */
 	uint64_t limit;
 	uint64_t retry_after_ms;
 };
+
+struct op_texts;
 
 struct op {
 	struct loop *loop;
@@ -86,6 +95,12 @@ void op_drain_all(struct loop *loop);
  */
 struct op_append {
 	struct op op;
+	/* Conditions, see op_append_expect() and op_append_unless(). */
+	struct stream_condition *conditions;
+	uint32_t condition_count;
+	struct query_condition query;
+	struct query_item *items;
+	struct op_texts *texts;        /* copies of what conditions name */
 	enum durability durability;    /* input */
 	struct buf body;               /* input */
 	struct append_request request; /* results: parts[i].base_offset, .base_position,
@@ -100,6 +115,18 @@ struct op_append *op_append_new(struct loop *loop);
  */
 int op_append_add_part(struct op_append *append, uint32_t partition, enum batch_codec codec,
 	size_t body_bytes, uint32_t count, const uint32_t *crc) ANNALS_MUST_CHECK;
+/* The stream must be as expected, or nothing is stored (ANNALS_E_PRECONDITION_FAILED with what was
+ * found in op.detail). Copies the key. ANNALS_E_LIMIT (1,024 conditions), ANNALS_E_NO_MEMORY. */
+int op_append_expect(struct op_append *append, struct bytes key, enum stream_expect expect,
+	uint64_t version, uint32_t incarnation) ANNALS_MUST_CHECK;
+/* No event after the position may match the query. Copies it. ANNALS_E_INVALID, ANNALS_E_TOO_LARGE,
+ * ANNALS_E_NO_MEMORY. Once. */
+int op_append_unless(
+	struct op_append *append, const struct query_condition *query) ANNALS_MUST_CHECK;
+/* A repeat with this key gets the first answer, when it is the same request by this hash. Copies
+ * the key. ANNALS_E_TOO_LARGE, ANNALS_E_NO_MEMORY. */
+int op_append_receipt(
+	struct op_append *append, struct bytes key, const uint8_t hash[16]) ANNALS_MUST_CHECK;
 int op_append_start(struct op_append *append, struct bytes topic);
 
 /*
@@ -147,6 +174,55 @@ struct op_find_time {
 };
 struct op_find_time *op_find_time_new(struct loop *loop);
 int op_find_time_start(struct op_find_time *find, struct bytes topic);
+
+/* ---- Streams and queries (op_stream.c) ---- */
+
+/*
+ * A page of a stream, or of what matches a query: first the places, then the events, one read for
+ * each batch that holds some of them. A page ends early when it has about fetch-bytes-max bytes.
+ */
+struct op_places {
+	struct op op;
+	/* input of OP_STREAM_READ */
+	struct bytes key; /* borrowed for start */
+	uint64_t version;
+	bool backwards;
+	uint32_t limit; /* 0: only the head */
+	/* input of OP_QUERY: query of query_request, copied by start */
+	struct query_condition query;
+	/* results */
+	struct stream_request stream; /* exists, head */
+	struct query_request found;   /* up_to */
+	struct event_place *places;
+	size_t place_count; /* whose events are in `events` */
+	uint64_t *recorded_us;
+	struct buf events; /* elements of a Batch, in the order of places */
+	bool more;         /* the page ended early */
+	/* private */
+	struct op_texts *texts;
+	struct query_item *items;
+	struct read_request read;
+	size_t next;
+	bool reading;
+	struct buf batch; /* the last one read */
+};
+/* kind: OP_STREAM_READ or OP_QUERY. */
+struct op_places *op_places_new(struct loop *loop, enum op_kind kind);
+/*
+ * ANNALS_E_UNKNOWN_TOPIC, TOPIC_RECREATED, UNSUPPORTED_OPERATION (no streams, no query index),
+ * OFFSET_GONE (removed by retention), INVALID, TOO_LARGE, CORRUPT_DATA, IO, NO_MEMORY.
+ */
+int op_places_start(struct op_places *places, struct bytes topic, uint32_t topic_id);
+
+/* ---- Producers (op_producer.c) ---- */
+
+struct op_producer {
+	struct op op;
+	struct producer_request request; /* results: producer_id, epoch */
+};
+struct op_producer *op_producer_new(struct loop *loop);
+/* ANNALS_E_INVALID (name), OVERLOADED, UNAVAILABLE, OUTCOME_UNKNOWN. */
+int op_producer_start(struct op_producer *producer, struct bytes name);
 
 /* ---- Tail: history, then live, of some or all partitions of a topic (op_tail.c) ---- */
 
@@ -223,6 +299,8 @@ struct op_topic {
 	struct op op;                 /* done: op.topic is the topic (create, update) */
 	struct topic_request request; /* results: created */
 };
+/* How long ids are remembered where streams are on and nothing else is said. */
+#define OP_DEDUPE_AGE_US (UINT64_C(24) * 3600 * 1000000)
 /* kind: OP_TOPIC_CREATE, OP_TOPIC_UPDATE or OP_TOPIC_DELETE. */
 struct op_topic *op_topic_new(struct loop *loop, enum op_kind kind);
 /*

@@ -20,7 +20,20 @@ struct op_class {
 };
 extern const struct op_class op_class_append, op_class_read, op_class_find_time, op_class_tail,
 	op_class_topic_create, op_class_topic_update, op_class_topic_delete, op_class_offset_commit,
-	op_class_group_delete;
+	op_class_group_delete, op_class_producer, op_class_stream_read, op_class_query;
+
+/* Copies of texts that a request borrows; they go with the operation. */
+struct op_texts {
+	struct op_texts *next;
+	uint8_t bytes[];
+};
+/* ANNALS_E_NO_MEMORY. */
+int op_texts_copy(struct op_texts **list, struct bytes text, struct bytes *ret) ANNALS_MUST_CHECK;
+/* A whole query, its items malloc'ed. ANNALS_E_INVALID, ANNALS_E_TOO_LARGE, ANNALS_E_NO_MEMORY. */
+int op_texts_copy_query(struct op_texts **list, const struct query_condition *query,
+	struct query_condition *ret, struct query_item **ret_items,
+	struct error *err) ANNALS_MUST_CHECK;
+void op_texts_free(struct op_texts *list);
 
 /* Memory for an operation of this kind: struct op initialised, the rest up to `zero_bytes` zeroed.
  * NULL when memory ran out. */

@@ -40,8 +40,10 @@ struct http_request {
 	const char *body_limit_name;
 	struct buf out; /* the answer's head being made */
 	struct op *op;
-	void *work;                                                     /* the route's own state */
-	void (*free_work)(void *work);                                  /* with it; called once */
+	int problem_http_status;       /* 0: the problem's own */
+	char etag[48];                 /* of the answer to be sent; "" = none */
+	void *work;                    /* the route's own state */
+	void (*free_work)(void *work); /* with it; called once */
 	void (*piece)(struct http_request *request, struct bytes data); /* a piece of the body */
 	void (*body_done)(struct http_request *request);
 	void (*resume)(struct http_request *request); /* first in order and room for output */
@@ -126,6 +128,10 @@ void http_op_problem(struct http_request *request, const struct op *op);
  * ends the object and calls http_problem_send(). */
 void http_problem_open(struct json_writer *writer, struct buf *body, int status, const char *text,
 	const struct op_detail *detail);
+/* The same where the status has another code here than everywhere: set
+ * request->problem_http_status to it too. */
+void http_problem_open_as(struct json_writer *writer, struct buf *body, int status, int http_status,
+	const char *text, const struct op_detail *detail);
 void http_problem_send(struct http_request *request, int status, struct buf *body);
 
 /* ---- Routes (proto_http_routes.c) ---- */
@@ -159,6 +165,12 @@ void http_post_partition_events(struct http_request *request);
 void http_get_partition_events(struct http_request *request);
 void http_get_event(struct http_request *request);
 void http_get_events(struct http_request *request);
+void http_get_stream(struct http_request *request);
+void http_post_stream(struct http_request *request);
+void http_get_stream_events(struct http_request *request);
+void http_get_query(struct http_request *request);
+void http_post_query(struct http_request *request);
+void http_post_transaction(struct http_request *request);
 void http_list_groups(struct http_request *request);
 void http_delete_group(struct http_request *request);
 void http_get_offsets(struct http_request *request);

@@ -157,13 +157,19 @@ void http_finish(struct http_request *request)
 void http_problem_open(struct json_writer *writer, struct buf *body, int status, const char *text,
 	const struct op_detail *detail)
 {
+	http_problem_open_as(writer, body, status, annals_status_http(status), text, detail);
+}
+
+void http_problem_open_as(struct json_writer *writer, struct buf *body, int status, int http_status,
+	const char *text, const struct op_detail *detail)
+{
 	char type[80];
 	snprintf(type, sizeof(type), "urn:annals:problem:%s", annals_status_name(status));
 	json_writer_init(writer, body);
 	json_begin_object(writer);
 	json_member_cstring(writer, "type", type);
 	json_member_cstring(writer, "title", annals_status_text(status));
-	json_member_u64(writer, "status", (uint64_t)annals_status_http(status));
+	json_member_u64(writer, "status", (uint64_t)http_status);
 	json_member_cstring(
 		writer, "detail", text != NULL && *text != 0 ? text : annals_status_text(status));
 	if (detail == NULL) {
@@ -181,6 +187,16 @@ void http_problem_open(struct json_writer *writer, struct buf *body, int status,
 	if (detail->has_range) {
 		json_member_u64(writer, "firstAvailable", detail->first_offset);
 		json_member_u64(writer, "endOffset", detail->end_offset);
+	}
+	if (detail->has_conflict && detail->is_query) {
+		json_member_u64(writer, "item", detail->condition_index);
+		json_member_u64(writer, "position", detail->position);
+	} else if (detail->has_conflict) {
+		json_member_u64(writer, "condition", detail->condition_index);
+		json_member_bool(writer, "streamExists", detail->stream_exists);
+		if (detail->stream_exists) {
+			json_member_u64(writer, "currentVersion", detail->version);
+		}
 	}
 	if (detail->has_event_index) {
 		json_member_u64(writer, "event", detail->event_index);
@@ -208,7 +224,10 @@ void http_problem_send(struct http_request *request, int status, struct buf *bod
 	if (buf_add_byte(body, '\n') != 0) {
 		conn_close(request->base.conn, CONN_CLOSE_NO_MEMORY);
 	}
-	http_begin(request, annals_status_http(status), "application/problem+json");
+	http_begin(request,
+		request->problem_http_status != 0 ? request->problem_http_status
+						  : annals_status_http(status),
+		"application/problem+json");
 	if (retry_after_ms > 0) {
 		http_header(request, "Retry-After", "%llu",
 			(unsigned long long)(retry_after_ms + 999) / 1000);

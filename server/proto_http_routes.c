@@ -5,6 +5,7 @@
 
 #define TOPIC "/v1/topics/{topic}"
 #define PARTITION TOPIC "/partitions/{partition}"
+#define STREAM TOPIC "/streams/{key}"
 #define GROUP "/v1/groups/{group}"
 
 static const struct http_route routes[] = {
@@ -28,6 +29,19 @@ static const struct http_route routes[] = {
 		"text/event-stream"},
 	{"POST", TOPIC "/events", HTTP_OWN_BODY, http_post_events,
 		"append events; the key chooses the partition"},
+	{"GET", STREAM, HTTP_NO_BODY, http_get_stream,
+		"a stream as it is now: its newest and first kept version; ?key64= names any key"},
+	{"POST", STREAM, HTTP_OWN_BODY, http_post_stream,
+		"append to a stream; If-Match, If-None-Match: * or Annals-Expected-Version say "
+		"what it must be"},
+	{"GET", STREAM "/events", HTTP_NO_BODY, http_get_stream_events,
+		"events of a stream from ?version=, with ?backwards=true from the newest"},
+	{"GET", TOPIC "/query", HTTP_NO_BODY, http_get_query,
+		"events with any ?type= and every ?tag=, by position, from ?after= on"},
+	{"POST", TOPIC "/query", HTTP_JSON_BODY, http_post_query,
+		"events that match any item of a query"},
+	{"POST", "/v1/transactions", HTTP_OWN_BODY, http_post_transaction,
+		"append events under conditions on streams and over a query, all or nothing"},
 	{"GET", PARTITION "/events", HTTP_NO_BODY, http_get_partition_events,
 		"events of a partition from an offset, with long poll"},
 	{"POST", PARTITION "/events", HTTP_OWN_BODY, http_post_partition_events,

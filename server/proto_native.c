@@ -83,6 +83,11 @@ void native_fill_error(
 	}
 	error->has_event_index = detail->has_event_index;
 	error->event_index = detail->event_index;
+	error->has_conflict = detail->has_conflict;
+	error->condition_index = detail->condition_index;
+	error->stream_exists = detail->stream_exists;
+	error->stream_version = detail->version;
+	error->position = detail->position;
 }
 
 void native_fail(struct native_request *request, int status, const char *text,
@@ -225,6 +230,9 @@ static const struct native_handler handlers[] = {
 	[FRAME_OFFSET_COMMIT] = {"offset-commit", native_offset_commit, false},
 	[FRAME_OFFSET_FETCH] = {"offset-fetch", native_offset_fetch, false},
 	[FRAME_GROUP_LIST] = {"group-list", native_group_list, false},
+	[FRAME_PRODUCER_OPEN] = {"producer-open", native_producer_open, false},
+	[FRAME_STREAM_READ] = {"stream-read", native_stream_read, false},
+	[FRAME_QUERY] = {"query", native_query, false},
 };
 
 static void dispatch(struct native_request *request, const struct frame *frame)

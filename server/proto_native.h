@@ -55,6 +55,13 @@ size_t native_frame_bytes_max(const struct loop *loop);
 /* Handlers. */
 void native_append(struct native_request *request, const struct frame *frame);
 void native_fetch(struct native_request *request, const struct frame *frame);
+/* proto_native_streams.c */
+void native_producer_open(struct native_request *request, const struct frame *frame);
+void native_stream_read(struct native_request *request, const struct frame *frame);
+void native_query(struct native_request *request, const struct frame *frame);
+/* The conditions and the idempotency key of an append; op.status and op.error when it fails. */
+int native_append_conditions(struct native_request *request, struct op_append *append,
+	const struct frame *frame) ANNALS_MUST_CHECK;
 void native_offset_for_time(struct native_request *request, const struct frame *frame);
 void native_topic_create(struct native_request *request, const struct frame *frame);
 void native_topic_list(struct native_request *request, const struct frame *frame);

@@ -6,28 +6,48 @@
 
 #define RUNS_ON_STACK 16
 
+static struct wire_append_run plain_run(const struct append_part *part)
+{
+	return (struct wire_append_run){
+		.partition = part->partition,
+		.count = part->summary.count,
+		.base_offset = part->base_offset,
+		.base_position = part->base_position,
+	};
+}
+
+static struct wire_append_run indexed_run(const struct append_run *run)
+{
+	return (struct wire_append_run){
+		.partition = run->partition,
+		.count = run->count,
+		.base_offset = run->offset,
+		.base_position = run->position,
+		.has_version = run->version != VERSION_NONE,
+		.first_version = run->version != VERSION_NONE ? run->version : 0,
+		.replayed = run->replayed,
+	};
+}
+
 static int encode_runs(struct buf *reply, const struct op_append *append)
 {
 	const struct append_request *stored = &append->request;
 	struct wire_append_run few[RUNS_ON_STACK] = {0};
 	struct wire_append_run *runs = few;
+	size_t count = stored->runs != NULL ? stored->run_count : stored->part_count;
 	int status;
-	if (stored->part_count > RUNS_ON_STACK) {
-		runs = calloc(stored->part_count, sizeof(*runs));
+	if (count > RUNS_ON_STACK) {
+		runs = calloc(count, sizeof(*runs));
 		if (runs == NULL) {
 			return ANNALS_E_NO_MEMORY;
 		}
 	}
-	for (size_t i = 0; i < stored->part_count; i++) {
-		runs[i] = (struct wire_append_run){
-			.partition = stored->parts[i].partition,
-			.count = stored->parts[i].summary.count,
-			.base_offset = stored->parts[i].base_offset,
-			.base_position = stored->parts[i].base_position,
-		};
+	for (size_t i = 0; i < count; i++) {
+		runs[i] = stored->runs != NULL ? indexed_run(&stored->runs[i])
+					       : plain_run(&stored->parts[i]);
 	}
 	status = wire_append_response_encode(reply, stored->topic_id, stored->recorded_us,
-		(uint32_t)stored->durability, runs, stored->part_count);
+		(uint32_t)stored->durability, runs, count);
 	if (runs != few) {
 		free(runs);
 	}
@@ -104,6 +124,9 @@ void native_append(struct native_request *request, const struct frame *frame)
 	if (status == 0) {
 		append->durability = (enum durability)wire.durability;
 		status = add_parts(append, &wire, frame->data);
+	}
+	if (status == 0 && wire.has_more) {
+		status = native_append_conditions(request, append, frame);
 	}
 	if (status != 0) {
 		append->op.status = status;

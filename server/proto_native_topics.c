@@ -15,6 +15,10 @@ static void fill_config(Annals__V1__TopicConfig *to, const struct topic_config *
 	to->durability = (Annals__V1__Durability)from->durability;
 	to->streams = from->streams;
 	to->event_bytes_max = from->event_bytes_max;
+	to->dedupe_age_us = from->dedupe_age_us;
+	to->dedupe_events = from->dedupe_events;
+	to->dedupe_off = from->dedupe_age_us == 0;
+	to->query_index = from->query_index;
 }
 
 static struct topic_config read_config(const Annals__V1__TopicConfig *from)
@@ -29,6 +33,12 @@ static struct topic_config read_config(const Annals__V1__TopicConfig *from)
 		config.durability = (enum durability)from->durability;
 		config.streams = from->streams != 0;
 		config.event_bytes_max = from->event_bytes_max;
+		config.dedupe_age_us = from->dedupe_off           ? 0
+				       : from->dedupe_age_us != 0 ? from->dedupe_age_us
+				       : config.streams           ? OP_DEDUPE_AGE_US
+								  : 0;
+		config.dedupe_events = from->dedupe_events;
+		config.query_index = from->query_index != 0;
 	}
 	return config;
 }
@@ -164,6 +174,12 @@ static bool set_field(
 		config->durability = from->durability;
 	} else if (strcmp(name, "streams") == 0) {
 		config->streams = from->streams;
+	} else if (strcmp(name, "dedupe_age_us") == 0 || strcmp(name, "dedupe_off") == 0) {
+		config->dedupe_age_us = from->dedupe_age_us;
+	} else if (strcmp(name, "dedupe_events") == 0) {
+		config->dedupe_events = from->dedupe_events;
+	} else if (strcmp(name, "query_index") == 0) {
+		config->query_index = from->query_index;
 	} else if (strcmp(name, "event_bytes_max") == 0) {
 		config->event_bytes_max = from->event_bytes_max;
 	} else {

@@ -86,7 +86,8 @@ static int load_receipt(struct append_request *request, struct bytes row)
 			.replayed = true,
 		};
 		if (run.part >= request->part_count) {
-			return ANNALS_E_CORRUPT_DATA;
+			/* The same request may be cut into fewer batches this time. */
+			run.part = (uint32_t)request->part_count - 1;
 		}
 		if (admission_add_run(request, &run) != 0) {
 			return ANNALS_E_NO_MEMORY;
@@ -485,6 +486,7 @@ static enum admission_step note_known(
 	}
 	admission->known[index] = (struct known_event){true, entry->place, entry->extra, position};
 	admission->known_count++;
+	request->recorded_us = ANNALS_MAX(request->recorded_us, entry->order);
 	return ADMISSION_GO_ON;
 }
 

@@ -93,7 +93,7 @@ static int prepare_wire(void)
 		.body_bytes = 51000,
 		.body_crc = 0x12345678,
 		.codec = BATCH_ZSTD};
-	const struct wire_append_run run = {3, 500, 1000000, 2000000, 0, false};
+	const struct wire_append_run run = {3, 500, 1000000, 2000000, 0, false, false};
 	const struct wire_fetch_request fetch = {.topic = bytes_text("earthquakes"),
 		.partition = 3,
 		.offset = 1000000,
@@ -245,7 +245,7 @@ static uint64_t run_append_encode(const struct micro_case *c)
 
 static uint64_t run_answer_encode(const struct micro_case *c)
 {
-	const struct wire_append_run run = {3, 1, 1000000, cases_sink | 1, 0, false};
+	const struct wire_append_run run = {3, 1, 1000000, cases_sink | 1, 0, false, false};
 	(void)c;
 	buf_reset(&out);
 	cases_sink += (uint64_t)wire_append_response_encode(

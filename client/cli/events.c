@@ -71,7 +71,8 @@ int event_to_json(
 		.partition = event->partition,
 		.offset = event->offset,
 		.position = event->position,
-		.recorded_us = event->recorded_us};
+		.recorded_us = event->recorded_us,
+		.version = event->version};
 	return cloudevent_to_json(out, &record, &place);
 }
 

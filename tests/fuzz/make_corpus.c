@@ -174,7 +174,7 @@ static void write_wire(struct buf *append)
 	must(wire_append_request_encode(append, bytes_text("quakes"), DURABILITY_OS, batches, 2));
 	write_seed("wire", "append-request", 0, buf_bytes(append));
 	const struct wire_append_run runs[] = {
-		{1, 8, 1000, 2000, 3, true}, {UINT32_MAX, 1, UINT64_MAX, 1, 1, false}};
+		{1, 8, 1000, 2000, 3, true, true}, {UINT32_MAX, 1, UINT64_MAX, 1, 1, false, false}};
 	must(wire_append_response_encode(&out, 1, 1700000000000000, DURABILITY_FSYNC, runs, 2));
 	write_seed("wire", "append-response", 1, buf_bytes(&out));
 	buf_reset(&out);

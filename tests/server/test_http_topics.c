@@ -1,5 +1,6 @@
 /* Topics, the service document, health and metrics. */
 #include "http_fixture.h"
+#include "proto_http.h"
 #include "suite.h"
 
 START_TEST(test_http_topics_put_is_idempotent)
@@ -165,7 +166,9 @@ END_TEST
 START_TEST(test_http_topics_openapi_has_every_route)
 {
 	const char *text = ask_for(200, "GET", "/openapi.json", NULL, NULL);
-	ck_assert_uint_eq(count_of(text, "\"summary\":"), 22);
+	size_t routes;
+	(void)http_routes(&routes);
+	ck_assert_uint_eq(count_of(text, "\"summary\":"), routes);
 	ck_assert_ptr_nonnull(
 		strstr(text, "\"/v1/groups/{group}/offsets/{topic}/{partition}\":{\"get\":{"));
 }

@@ -134,7 +134,8 @@ START_TEST(test_wire_append_response)
 		size_t count = random_below(&random_source, ITEMS_MAX + 1);
 		for (size_t j = 0; j < count; j++) {
 			runs[j] = (struct wire_append_run){any_u32(), any_u32(), any_u64(),
-				any_u64(), any_u64(), random_below(&random_source, 2) == 1};
+				any_u64(), any_u64(), random_below(&random_source, 2) == 1,
+				random_below(&random_source, 2) == 1};
 			annals__v1__append_run__init(&messages[j]);
 			messages[j].partition = runs[j].partition;
 			messages[j].count = runs[j].count;
@@ -142,6 +143,7 @@ START_TEST(test_wire_append_response)
 			messages[j].base_position = runs[j].base_position;
 			messages[j].first_version = runs[j].first_version;
 			messages[j].replayed = runs[j].replayed;
+			messages[j].has_version = runs[j].has_version;
 			pointers[j] = &messages[j];
 		}
 		Annals__V1__AppendResponse message;
@@ -293,6 +295,13 @@ static int decode(int which, struct bytes bytes)
 		while (status == 0 &&
 			(status = wire_append_next_batch(&append, &cursor, &batch)) > 0) {
 			status = 0;
+		}
+		if (status == 0 && append.has_more) {
+			/* Conditions: whoever wants them unpacks the whole message. */
+			Annals__V1__AppendRequest *whole =
+				annals__v1__append_request__unpack(NULL, bytes.size, bytes.data);
+			status = whole == NULL ? ANNALS_E_MALFORMED : 0;
+			annals__v1__append_request__free_unpacked(whole, NULL);
 		}
 		return status;
 	case 1:

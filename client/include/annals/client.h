@@ -331,6 +331,7 @@ struct annals_header {
  * What the library hands out borrows from its buffers: copy what must live longer than the call
  * says.
  */
+#define ANNALS_VERSION_NONE UINT64_MAX
 struct annals_event {
 	struct annals_bytes id, source, type, subject, datacontenttype, dataschema;
 	struct annals_bytes key; /* at most 1 KiB; chooses the partition */
@@ -352,6 +353,7 @@ struct annals_event {
 	uint64_t offset;
 	uint64_t position;    /* place in the server's order over all partitions */
 	uint64_t recorded_us; /* when the server took it, microseconds since 1970 */
+	uint64_t version;     /* place in its stream, ANNALS_VERSION_NONE if it has none */
 	/*
 	 * The whole event as annals.v1.Event (protobuf). An event that has it is appended as these
 	 * bytes: set its size to 0 to append the fields above. Its key must be the key above.

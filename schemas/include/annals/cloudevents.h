@@ -13,7 +13,7 @@
  *   JSON content (datacontenttype absent, `json` or `+json`): the JSON value keeps its bytes both
  * ways. Stored bytes that are no JSON after all are written as data_base64. Other content: `data`
  * must be a text and its characters are the data. Written as text when the media type is textual
- * and the bytes are UTF-8, else as data_base64. Kafka-style headers, tags and the due time have no
+ * and the bytes are UTF-8, else as data_base64. Kafka-style headers have no
  * place in CloudEvents and are not written.
  *
  * Pure; one struct cloudevent belongs to one thread and is reused event after event.
@@ -21,6 +21,7 @@
 #ifndef ANNALS_CLOUDEVENTS_H
 #define ANNALS_CLOUDEVENTS_H
 
+#include <annals/column.h>
 #include <annals/json.h>
 #include <annals/record.h>
 
@@ -29,6 +30,7 @@
 struct cloudevent {
 	struct record record;
 	struct attribute extensions[RECORD_EXTENSIONS_MAX];
+	struct bytes tags[RECORD_TAGS_MAX];
 	struct buf scratch;
 	/* private */
 	uint32_t seen;
@@ -74,6 +76,7 @@ struct cloudevent_place {
 	const uint8_t *topic_uuid; /* 16 bytes */
 	uint32_t partition;
 	uint64_t offset, position, recorded_us;
+	uint64_t version; /* in its stream, or VERSION_NONE */
 };
 
 /*

@@ -33,6 +33,15 @@ struct bytes batch_column(const struct batch *batch, enum batch_column type);
 /* The version of the batch's event `index` (from 0), VERSION_NONE if it has none. Linear in the
  * number of streams in the batch. */
 uint64_t batch_version(const struct batch *batch, uint32_t index);
+/* The versions of a batch's events, one after the other. */
+struct batch_versions {
+	struct bytes column; /* what is left of it */
+	uint64_t next;
+	uint32_t left; /* events of the current entry */
+};
+void batch_versions_init(struct batch_versions *versions, const struct batch *batch);
+/* Of the next event; VERSION_NONE if it has none. */
+uint64_t batch_versions_next(struct batch_versions *versions);
 /* Do the columns' sizes and counts fit the batch? Pure. ANNALS_E_CORRUPT_DATA. */
 int batch_columns_check(const struct batch *batch) ANNALS_MUST_CHECK;
 

@@ -41,6 +41,9 @@ enum frame_operation {
 	FRAME_OFFSET_COMMIT = 14,
 	FRAME_OFFSET_FETCH = 15,
 	FRAME_GROUP_LIST = 16,
+	FRAME_PRODUCER_OPEN = 17,
+	FRAME_STREAM_READ = 18,
+	FRAME_QUERY = 19,
 };
 
 struct frame {

@@ -22,6 +22,7 @@ struct wire_append_request {
 	struct bytes topic;
 	uint32_t durability;
 	uint32_t batch_count;
+	bool has_more;        /* conditions or an idempotency key: unpack annals.v1.AppendRequest */
 	struct bytes encoded; /* for the walk */
 };
 int wire_append_request_decode(
@@ -35,7 +36,7 @@ int wire_append_request_encode(struct buf *out, struct bytes topic, uint32_t dur
 struct wire_append_run {
 	uint32_t partition, count;
 	uint64_t base_offset, base_position, first_version;
-	bool replayed;
+	bool replayed, has_version;
 };
 struct wire_append_response {
 	uint32_t topic_id, durability, run_count;
