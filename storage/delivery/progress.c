@@ -114,7 +114,14 @@ static void move_cursor(struct progress *progress, uint64_t offset)
 	progress->head_dirty = true;
 }
 
-static void lease_item(struct progress *progress, uint32_t index, uint32_t member,
+static uint32_t lease_ms(uint64_t from_us, uint64_t to_us)
+{
+	uint64_t ms = to_us > from_us ? (to_us - from_us) / 1000 : 0;
+
+	return (uint32_t)ANNALS_MIN(ms, UINT32_MAX);
+}
+
+static void lease_item(struct progress *progress, uint32_t index, uint32_t member, uint64_t now_us,
 	uint64_t deadline_us, struct lease *ret)
 {
 	struct item *item = &progress->items[index];
@@ -125,6 +132,7 @@ static void lease_item(struct progress *progress, uint32_t index, uint32_t membe
 	item->deliveries++;
 	item->attempts += item->attempts < UINT16_MAX ? 1 : 0;
 	item->due_us = deadline_us;
+	item->lease_ms = lease_ms(now_us, deadline_us);
 	progress_set_state(progress, index, ITEM_LEASED);
 	touch(progress, index);
 	*ret = (struct lease){item->offset, (uint64_t)progress->epoch << 32 | item->deliveries,
@@ -149,7 +157,7 @@ static int pass_parked(struct progress *progress, uint32_t index)
 }
 
 int progress_offer(struct progress *progress, uint64_t offset, uint64_t key_hash, uint32_t member,
-	uint64_t deadline_us, struct lease *ret)
+	uint64_t now_us, uint64_t deadline_us, struct lease *ret)
 {
 	uint32_t index = find(progress, offset);
 	bool waits;
@@ -179,17 +187,17 @@ int progress_offer(struct progress *progress, uint64_t offset, uint64_t key_hash
 	if (waits) {
 		return 0;
 	}
-	lease_item(progress, index, member, deadline_us, ret);
+	lease_item(progress, index, member, now_us, deadline_us, ret);
 	return 1;
 }
 
-int progress_lease_ready(
-	struct progress *progress, uint32_t member, uint64_t deadline_us, struct lease *ret)
+int progress_lease_ready(struct progress *progress, uint32_t member, uint64_t now_us,
+	uint64_t deadline_us, struct lease *ret)
 {
 	if (progress->ready.count == 0) {
 		return 0;
 	}
-	lease_item(progress, progress->ready.items[0], member, deadline_us, ret);
+	lease_item(progress, progress->ready.items[0], member, now_us, deadline_us, ret);
 	return 1;
 }
 
@@ -334,13 +342,16 @@ int progress_extend(
 	struct progress *progress, uint64_t offset, uint64_t lease, uint64_t deadline_us)
 {
 	uint32_t index = find_lease(progress, offset, lease);
+	struct item *item;
 
 	if (index == 0 || progress->items[index].state != ITEM_LEASED) {
 		return ANNALS_E_LEASE_LOST;
 	}
 	/* Out of the heap while its place in it changes. */
 	progress_set_state(progress, index, ITEM_FINISHING);
-	progress->items[index].due_us = deadline_us;
+	item = &progress->items[index];
+	item->lease_ms = lease_ms(item->due_us - item->lease_ms * UINT64_C(1000), deadline_us);
+	item->due_us = deadline_us;
 	progress_set_state(progress, index, ITEM_LEASED);
 	touch(progress, index);
 	return 0;
@@ -372,16 +383,14 @@ void progress_finish_end(struct progress *progress, uint64_t offset, bool done)
 	}
 }
 
-int progress_touch(struct progress *progress, uint64_t offset)
+void progress_set_history(struct progress *progress, uint64_t offset)
 {
-	struct slice *slice;
-	int status = progress_slice_make(progress, SLICE_BASE(offset), &slice);
+	uint32_t index = find(progress, offset);
 
-	if (status == 0) {
-		slice->stored = true; /* perhaps: deleting what is not there does no harm */
-		progress_mark(progress, slice);
+	if (index != 0 && !progress->items[index].has_history) {
+		progress->items[index].has_history = true;
+		touch(progress, index);
 	}
-	return status;
 }
 
 uint32_t progress_leave(struct progress *progress, uint32_t member)
@@ -445,9 +454,7 @@ int progress_seek(struct progress *progress, uint64_t offset)
 		if (item->state == ITEM_FREE || item->state == ITEM_PARKED) {
 			continue;
 		}
-		if (item->state == ITEM_LEASED) {
-			tell(progress, PROGRESS_FENCED, i);
-		}
+		tell(progress, PROGRESS_FENCED, i);
 		finish(progress, i);
 	}
 	progress->epoch++;

@@ -57,10 +57,11 @@ struct item { /* 48 bytes, and 4 in its slice, 4 in a heap, about 16 for its key
 	uint32_t heap_at; /* its place in the heap of its state */
 	uint32_t member;  /* LEASED, FINISHING: whose; READY: whose lease ran out, or 0 */
 	uint32_t deliveries;
+	uint32_t lease_ms; /* LEASED: it began so long before due_us */
 	uint16_t attempts; /* since it was last replayed */
 	uint8_t state;
-	bool chained;
-	bool has_history; /* its failures have a row of their own; the owner's */
+	bool chained : 1;
+	bool has_history : 1; /* its failures have a row of their own; the owner's */
 };
 
 struct slice {
@@ -90,7 +91,7 @@ enum progress_outcome {
 	PROGRESS_PARKED,      /* follows REFUSED or LEASE_ENDED */
 	PROGRESS_REPLAYED,
 	PROGRESS_DROPPED,
-	PROGRESS_FENCED, /* by seeking */
+	PROGRESS_FENCED, /* by seeking; also events that nobody had */
 	PROGRESS_GONE,   /* retention removed it */
 	PROGRESS_LEFT,   /* its member gave it back */
 };
@@ -104,7 +105,8 @@ struct progress_settings {
 struct progress {
 	const struct progress_settings *settings; /* borrowed */
 	struct member_names *members;             /* borrowed */
-	/* Told what happens, before the item changes. May be NULL. It must not call back. */
+	/* Told what happens, before the item changes. May be NULL. It may call
+	 * progress_set_history() and nothing else. */
 	void (*note)(void *arg, enum progress_outcome outcome, const struct item *item);
 	void *arg;
 	uint64_t cursor;
@@ -120,6 +122,7 @@ struct progress {
 	struct slice **slices; /* by base */
 	uint32_t slice_first, slice_count, slice_capacity;
 	struct slice *dirty;
+	uint32_t dirty_count;
 	struct item_heap timers, ready; /* LEASED and DELAYED by time; READY by offset */
 	struct chain *chains;           /* open addressing by key_hash */
 	uint32_t chain_count, chain_capacity;
@@ -143,10 +146,10 @@ struct lease {
  * ANNALS_E_NO_MEMORY: nothing changed.
  */
 int progress_offer(struct progress *progress, uint64_t offset, uint64_t key_hash, uint32_t member,
-	uint64_t deadline_us, struct lease *ret) ANNALS_MUST_CHECK;
+	uint64_t now_us, uint64_t deadline_us, struct lease *ret) ANNALS_MUST_CHECK;
 /* Leases the ready item with the lowest offset. 1, or 0 when there is none. */
-int progress_lease_ready(struct progress *progress, uint32_t member, uint64_t deadline_us,
-	struct lease *ret) ANNALS_MUST_CHECK;
+int progress_lease_ready(struct progress *progress, uint32_t member, uint64_t now_us,
+	uint64_t deadline_us, struct lease *ret) ANNALS_MUST_CHECK;
 /* What lies between the cursor and `offset` is not there (holes). `gone`: retention took it. */
 int progress_skip_to(struct progress *progress, uint64_t offset, bool gone) ANNALS_MUST_CHECK;
 
@@ -172,8 +175,8 @@ int progress_extend(struct progress *progress, uint64_t offset, uint64_t lease,
 int progress_finish_begin(
 	struct progress *progress, uint64_t offset, uint64_t lease) ANNALS_MUST_CHECK;
 void progress_finish_end(struct progress *progress, uint64_t offset, bool done);
-/* Marks the slice of this offset as not written after all. ANNALS_E_NO_MEMORY. */
-int progress_touch(struct progress *progress, uint64_t offset) ANNALS_MUST_CHECK;
+/* The item's failures got a row of their own. */
+void progress_set_history(struct progress *progress, uint64_t offset);
 
 /* Gives back what the member holds, as if never delivered but for the count. Returns how many. */
 uint32_t progress_leave(struct progress *progress, uint32_t member);
@@ -209,6 +212,9 @@ size_t progress_memory_bytes(const struct progress *progress);
  * the rest stay marked. ANNALS_E_NO_MEMORY.
  */
 int progress_write_slices(struct progress *progress,
+	int (*fn)(void *arg, uint64_t base, struct bytes row), void *arg) ANNALS_MUST_CHECK;
+/* The same for the slice of one offset, which stays marked; no-op if it has none. */
+int progress_write_slice(struct progress *progress, uint64_t offset,
 	int (*fn)(void *arg, uint64_t base, struct bytes row), void *arg) ANNALS_MUST_CHECK;
 /* Appends the row of cursor and epoch. */
 int progress_write_head(const struct progress *progress, struct buf *out) ANNALS_MUST_CHECK;

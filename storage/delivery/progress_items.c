@@ -209,6 +209,7 @@ void progress_mark(struct progress *progress, struct slice *slice)
 		slice->dirty = true;
 		slice->dirty_next = progress->dirty;
 		progress->dirty = slice;
+		progress->dirty_count++;
 	}
 }
 

@@ -5,8 +5,8 @@
  * Slice: version u8 = 1; count of names u8, each: size u8, text; then for each item:
  *        place in the slice u8 (bit 7: chained, bit 6: has history), state u8 (bit 7: due time as
  *        before, bit 6: has a key, bit 5: has a member), deliveries varint, attempts varint, key
- *        hash u64 if it has one; due time u64 unless as before (LEASED, DELAYED); number of the
- *        member's name u8 if it has one.
+ *        hash u64 if it has one; due time u64 unless as before (LEASED, DELAYED); length of the
+ * lease in ms varint (LEASED); number of the member's name u8 if it has one.
  */
 #include "progress.h"
 
@@ -21,7 +21,7 @@
 #define BIT_KEY 0x40u
 #define BIT_MEMBER 0x20u
 #define STATE_MASK 0x1fu
-#define ITEM_BYTES_MAX (2 + 5 + 3 + 8 + 8 + 1)
+#define ITEM_BYTES_MAX (2 + 5 + 3 + 8 + 8 + 5 + 1)
 
 /* What is written of a state: an event whose end is under way is over. */
 static enum item_state written_state(const struct item *item)
@@ -67,6 +67,9 @@ static uint8_t *write_item(
 		store_u64(at, item->due_us);
 		at += 8;
 		*due_us = item->due_us;
+	}
+	if (item->state == ITEM_LEASED) {
+		at += varint_put(at, item->lease_ms);
 	}
 	if (item->member != 0) {
 		*at++ = name_number(names, item->member);
@@ -118,10 +121,28 @@ int progress_write_slices(
 			slice->stored = row.size > 0;
 			slice->dirty = false;
 			progress->dirty = slice->dirty_next;
+			progress->dirty_count--;
 			if (slice->count == 0) {
 				progress_slice_remove(progress, slice);
 			}
 		}
+	}
+	buf_release(&row);
+	return status;
+}
+
+int progress_write_slice(struct progress *progress, uint64_t offset,
+	int (*fn)(void *arg, uint64_t base, struct bytes row), void *arg)
+{
+	struct slice *slice = progress_slice_find(progress, offset & ~(uint64_t)(SLICE_EVENTS - 1));
+	struct buf row = BUF_INIT;
+	int status = 0;
+
+	if (slice != NULL) {
+		status = write_slice(progress, slice, &row);
+		status = status != 0 ? status : fn(arg, slice->base, buf_bytes(&row));
+		slice->stored = true; /* perhaps; deleting what is not there does no harm */
+		progress_mark(progress, slice);
 	}
 	buf_release(&row);
 	return status;
@@ -214,6 +235,7 @@ static int read_item(struct progress *progress, struct reader *reader, uint64_t 
 	if (timed && (bits & BIT_SAME_DUE) == 0) {
 		*due_us = take_u64(reader);
 	}
+	loaded.lease_ms = state == ITEM_LEASED ? take_varint(reader) : 0;
 	if ((bits & BIT_MEMBER) != 0) {
 		name = take_u8(reader);
 		if (reader->failed || name >= name_count) {
@@ -226,11 +248,15 @@ static int read_item(struct progress *progress, struct reader *reader, uint64_t 
 	}
 	if (reader->failed || state == ITEM_FREE || state >= ITEM_FINISHING ||
 		progress_item(progress, loaded.offset) != NULL ||
-		(loaded.offset >= progress->cursor && state != ITEM_PARKED) ||
 		(state == ITEM_LEASED && loaded.member == 0) ||
 		((bits & BIT_KEY) == 0 && (place & BIT_CHAINED) != 0)) {
 		member_names_unref(progress->members, loaded.member);
 		return ANNALS_E_CORRUPT_DATA;
+	}
+	if (loaded.offset >= progress->cursor && state != ITEM_PARKED) {
+		/* Written by a commit that did not move the cursor: nobody was told. */
+		member_names_unref(progress->members, loaded.member);
+		return 0;
 	}
 	/* The timer must be known before the item takes its place in a heap. */
 	status =
@@ -242,6 +268,7 @@ static int read_item(struct progress *progress, struct reader *reader, uint64_t 
 	progress->items[index].due_us = timed ? *due_us : 0;
 	progress->items[index].deliveries = loaded.deliveries;
 	progress->items[index].attempts = loaded.attempts;
+	progress->items[index].lease_ms = loaded.lease_ms;
 	progress->items[index].member = loaded.member;
 	progress->items[index].has_history = (place & BIT_HISTORY) != 0;
 	progress_set_state(progress, index, state);
@@ -287,6 +314,7 @@ void progress_load_end(struct progress *progress)
 		slice->dirty = false;
 		slice->stored = true;
 	}
+	progress->dirty_count = 0;
 	for (uint32_t i = 0; i < progress->chain_capacity; i++) {
 		uint32_t head = progress->chains[i].head;
 		if (head != 0 && progress->items[head].state == ITEM_WAITING) {
