@@ -81,14 +81,16 @@ static int add_streams(struct topic_index *index, const struct stamp *stamp, str
 static int add_ids(struct topic_index *index, const struct batch *batch, struct bytes column)
 {
 	const struct stamp *stamp = &batch->stamp;
+	struct batch_versions versions;
 
+	batch_versions_init(&versions, batch);
 	for (size_t at = 0; at < column.size; at += COLUMN_ID_ENTRY_BYTES) {
 		uint32_t i = (uint32_t)(at / COLUMN_ID_ENTRY_BYTES);
 		struct index_entry entry = {
 			.hash = hash_at(column.data + at),
 			.order = stamp->recorded_us,
 			.place = index_place(stamp->partition, stamp->base_offset + i),
-			.extra = batch_version(batch, i),
+			.extra = batch_versions_next(&versions),
 		};
 		if ((entry.hash.high | entry.hash.low) != 0 &&
 			memtable_add(&index->active[INDEX_ID], &entry) != 0) {

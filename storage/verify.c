@@ -285,6 +285,7 @@ static int run_checks(
 	int lmdb_is_open, status;
 	int journal_is_open = open_journal(verify, shard_dir, uuid, err);
 
+	memcpy(verify->store_uuid, uuid, sizeof(verify->store_uuid));
 	if (journal_is_open < 0) {
 		return journal_is_open;
 	}

@@ -48,6 +48,7 @@ struct verify {
 	uint32_t *deleting; /* ids of topics whose rows are being deleted, in order */
 	size_t deleting_count, deleting_capacity;
 	struct buf scratch;
+	uint8_t store_uuid[16];
 	struct verify_runs *runs;  /* verify_index.c */
 	uint64_t indexed_position; /* events below are in the indexes' runs */
 	uint64_t total_bytes, done_bytes, next_progress_ns;

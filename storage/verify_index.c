@@ -1,7 +1,9 @@
 /*
  * The indexes, both ways: every run by itself and every place that it names; and for every event of
- * the log and the journal that the runs should know, that they do.
+ * the log and the journal that its batch's columns say what is in it, and that the runs which
+ * should know them do.
  */
+#include "facts.h"
 #include "index/run_format.h"
 #include "verify.h"
 
@@ -80,6 +82,121 @@ static struct verify_runs *runs_of(struct verify *verify, uint32_t topic_id)
 	return runs;
 }
 
+static struct index_hash hash_at(const uint8_t *bytes)
+{
+	return (struct index_hash){load_u64(bytes), load_u64(bytes + 8)};
+}
+
+/* ---- The columns, against the events ---- */
+
+/* How far in the columns the events before it go. */
+struct columns {
+	struct bytes stream, id, query;
+	size_t stream_at, query_at;
+	uint32_t stream_given;
+};
+
+static bool hash_is(const uint8_t *bytes, struct index_hash hash)
+{
+	return load_u64(bytes) == hash.high && load_u64(bytes + 8) == hash.low;
+}
+
+static bool stream_fits(
+	struct columns *columns, const struct record *record, const uint8_t store_uuid[16])
+{
+	const uint8_t *entry = columns->stream.data + columns->stream_at;
+	struct index_hash hash = {0, 0};
+
+	if (columns->stream.size == 0) {
+		return true;
+	}
+	if (record->has_key) {
+		hash = index_hash(store_uuid, 'k', record->key);
+	}
+	if (!hash_is(entry, hash) || (load_u64(entry + 16) == VERSION_NONE) == record->has_key) {
+		return false;
+	}
+	if (++columns->stream_given == load_u32(entry + 24)) {
+		columns->stream_at += COLUMN_STREAM_ENTRY_BYTES;
+		columns->stream_given = 0;
+	}
+	return true;
+}
+
+static bool id_fits(const struct columns *columns, uint32_t event, const struct record *record,
+	const uint8_t store_uuid[16])
+{
+	struct index_hash hash = {0, 0};
+
+	if (record->id.size > 0) {
+		hash = facts_hash_id(store_uuid, record->source, record->id);
+	}
+	return columns->id.size == 0 ||
+	       hash_is(columns->id.data + (size_t)event * COLUMN_ID_ENTRY_BYTES, hash);
+}
+
+static bool take_query(struct columns *columns, uint32_t event, struct index_hash hash)
+{
+	const uint8_t *entry = columns->query.data + columns->query_at;
+
+	if (columns->query_at == columns->query.size || load_u32(entry) != event ||
+		!hash_is(entry + 8, hash)) {
+		return false;
+	}
+	columns->query_at += COLUMN_QUERY_ENTRY_BYTES;
+	return true;
+}
+
+static bool query_fits(struct columns *columns, uint32_t event, const struct record *record,
+	const uint8_t store_uuid[16])
+{
+	size_t cursor = 0;
+	struct bytes tag;
+
+	if (columns->query.size == 0) {
+		return true;
+	}
+	if (record->type.size > 0 &&
+		!take_query(columns, event, facts_hash_type(store_uuid, record->type))) {
+		return false;
+	}
+	while (record_next_tag(record, &cursor, &tag) == 1) {
+		if (!take_query(columns, event, facts_hash_tag(store_uuid, tag))) {
+			return false;
+		}
+	}
+	return true;
+}
+
+/* False with the first event that the columns say something else about. Their sizes were checked;
+ * the body was opened before. */
+static bool columns_fit(struct verify *verify, const struct batch *batch, uint32_t *ret_event)
+{
+	struct columns columns = {.stream = batch_column(batch, COLUMN_STREAM),
+		.id = batch_column(batch, COLUMN_ID),
+		.query = batch_column(batch, COLUMN_QUERY)};
+	struct bytes body, encoded;
+	size_t cursor = 0;
+	uint32_t event = 0;
+
+	if (batch_plain_body(batch, &verify->scratch, &body) != 0) {
+		return true; /* reported */
+	}
+	while (event < batch->stamp.count && batch_next_event(body, &cursor, &encoded) == 1) {
+		struct record record;
+		if (record_decode(encoded, &record, NULL) != 0 ||
+			!stream_fits(&columns, &record, verify->store_uuid) ||
+			!id_fits(&columns, event, &record, verify->store_uuid) ||
+			!query_fits(&columns, event, &record, verify->store_uuid)) {
+			*ret_event = event;
+			return false;
+		}
+		event++;
+	}
+	*ret_event = event;
+	return columns.query_at == columns.query.size;
+}
+
 /* ---- From the events to the runs ---- */
 
 static int is_wanted(void *arg, const struct index_entry *entry)
@@ -116,11 +233,6 @@ static void check_known(struct verify *verify, struct verify_runs *runs,
 	}
 }
 
-static struct index_hash hash_at(const uint8_t *bytes)
-{
-	return (struct index_hash){load_u64(bytes), load_u64(bytes + 8)};
-}
-
 static void check_streams(struct verify *verify, struct verify_runs *runs,
 	struct verify_partition *partition, const struct batch *batch)
 {
@@ -148,13 +260,15 @@ static void check_ids(struct verify *verify, struct verify_runs *runs,
 {
 	struct bytes column = batch_column(batch, COLUMN_ID);
 	const struct stamp *stamp = &batch->stamp;
+	struct batch_versions versions;
 
+	batch_versions_init(&versions, batch);
 	for (uint32_t i = 0; i < column.size / COLUMN_ID_ENTRY_BYTES; i++) {
 		struct index_entry wanted = {
 			.hash = hash_at(column.data + (size_t)i * COLUMN_ID_ENTRY_BYTES),
 			.order = stamp->recorded_us,
 			.place = index_place(stamp->partition, stamp->base_offset + i),
-			.extra = batch_version(batch, i)};
+			.extra = batch_versions_next(&versions)};
 		if ((wanted.hash.high | wanted.hash.low) != 0) {
 			check_known(verify, runs, partition, INDEX_ID, &wanted);
 		}
@@ -180,8 +294,9 @@ void verify_index_batch(
 	struct verify *verify, struct verify_partition *partition, const struct batch *batch)
 {
 	struct verify_runs *runs;
+	uint32_t event;
 
-	if (batch->columns.size == 0 || batch->stamp.base_position >= verify->indexed_position) {
+	if (batch->columns.size == 0) {
 		return;
 	}
 	if (batch_columns_check(batch) != 0) {
@@ -190,6 +305,18 @@ void verify_index_batch(
 			batch->stamp.topic_id, batch->stamp.partition,
 			(unsigned long long)batch->stamp.base_offset);
 		return;
+	}
+	if (!columns_fit(verify, batch, &event)) {
+		verify_problem(verify,
+			"topic id %u partition %u: the columns of the batch at offset %llu do not "
+			"fit its event at offset %llu",
+			batch->stamp.topic_id, batch->stamp.partition,
+			(unsigned long long)batch->stamp.base_offset,
+			(unsigned long long)batch->stamp.base_offset + event);
+		return;
+	}
+	if (batch->stamp.base_position >= verify->indexed_position) {
+		return; /* in memory only, when the store is open */
 	}
 	runs = runs_of(verify, batch->stamp.topic_id);
 	check_streams(verify, runs, partition, batch);

@@ -1,11 +1,14 @@
 /* Indexes in order have no problems; whatever they lack or say too much is found and named. */
 #include "store_fixture.h"
 
+#include "chunk.h"
 #include "index/run.h"
 #include "index/run_format.h"
 #include "index/run_write.h"
 #include "lmdb/env.h"
 #include "suite.h"
+
+#include <annals/column.h>
 
 #define EVENTS 40u
 #define FLUSHES 3u
@@ -345,10 +348,69 @@ START_TEST(test_verify_index_finds_strange_keys)
 }
 END_TEST
 
+/* Changes a byte of the first batch's column in the log, and its stamp's checksum with it. */
+static void change_column(enum batch_column type, size_t at)
+{
+	struct change change;
+	static uint8_t copy[CHUNK_VALUE_BYTES_MAX];
+	uint8_t bytes[LOG_KEY_BYTES];
+	MDB_cursor *cursor;
+	MDB_val key = {sizeof(bytes), bytes}, value;
+	struct batch batch;
+	change_begin(&change);
+	log_key(bytes, topic, 0, 0, 0);
+	ck_assert_int_eq(mdb_cursor_open(change.txn, change.env.tables[TABLE_LOG], &cursor), 0);
+	ck_assert_int_eq(mdb_cursor_get(cursor, &key, &value, MDB_SET), 0);
+	memcpy(copy, value.mv_data, value.mv_size);
+	uint8_t *stored = copy + CHUNK_HEADER_BYTES;
+	ck_assert_int_eq(
+		batch_view(bytes_of(stored, value.mv_size - CHUNK_HEADER_BYTES), &batch), 0);
+	struct bytes column = batch_column(&batch, type);
+	ck_assert_uint_gt(column.size, at);
+	stored[(size_t)(column.data - stored) + at] ^= 1;
+	store_u32(stored + 4, crc32c(0, stored + 8, BATCH_STAMP_BYTES + batch.columns.size - 8));
+	ck_assert_int_eq(
+		table_put(&change.env, change.txn, TABLE_LOG, bytes_of(bytes, sizeof(bytes)),
+			bytes_of(copy, value.mv_size), &error),
+		0);
+	mdb_cursor_close(cursor);
+	change_end(&change);
+}
+
+START_TEST(test_verify_index_finds_columns_that_do_not_fit)
+{
+	static const struct {
+		enum batch_column column;
+		size_t at;
+		const char *word;
+	} changes[] = {
+		{COLUMN_ID, 3 * COLUMN_ID_ENTRY_BYTES + 2, "do not fit its event at offset 3"},
+		{COLUMN_STREAM, COLUMN_STREAM_ENTRY_BYTES, "do not fit its event at offset 1"},
+		{COLUMN_QUERY, 3 * COLUMN_QUERY_ENTRY_BYTES + 8, "fit its event at offset 1"},
+		{COLUMN_STREAM, 24, "the batch at offset 0 has impossible columns"},
+	};
+	for (size_t i = 0; i < ANNALS_COUNT_OF(changes); i++) {
+		change_column(changes[i].column, changes[i].at);
+		expect_problem(changes[i].word);
+		change_column(changes[i].column, changes[i].at);
+	}
+	expect_good();
+}
+END_TEST
+
+/* A version that is not the one in the index. */
+START_TEST(test_verify_index_finds_other_versions)
+{
+	change_column(COLUMN_STREAM, COLUMN_STREAM_ENTRY_BYTES + 16);
+	expect_problem("the event at offset 1 is missing from the index of");
+}
+END_TEST
+
 SUITE_MAIN("verify_index", set_up, tear_down, test_verify_index_finds_nothing_wrong,
 	test_verify_index_accepts_trims_merges_and_restarts, test_verify_index_finds_damaged_pages,
 	test_verify_index_finds_missing_pages, test_verify_index_finds_damaged_filters,
 	test_verify_index_finds_missing_filters, test_verify_index_finds_damaged_manifests,
 	test_verify_index_finds_missing_runs, test_verify_index_lets_the_oldest_ids_expire,
 	test_verify_index_finds_places_that_do_not_exist,
+	test_verify_index_finds_columns_that_do_not_fit, test_verify_index_finds_other_versions,
 	test_verify_index_finds_blocks_beyond_the_journal, test_verify_index_finds_strange_keys)
