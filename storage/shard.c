@@ -3,6 +3,7 @@
 #include "topic_index.h"
 
 #include "completion.h"
+#include "store_files.h"
 
 #include <annals/clock.h>
 #include <errno.h>
@@ -131,6 +132,8 @@ int shard_open(struct shard **ret, const struct store_options *options, const ch
 	}
 	status = open_lmdb(shard, err);
 	status = status != 0 ? status : open_journal(shard, err);
+	/* The names of both, which may just have been made. */
+	status = status != 0 ? status : store_files_sync_dir(dir, err);
 	status = status != 0 ? status : recovery_run(shard, err);
 	status = status != 0 ? status : start_threads(shard, err);
 	if (status != 0) {

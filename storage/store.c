@@ -74,6 +74,16 @@ static int make_directories(const char *dir, char shard_dir[4096], struct error 
 	return 0;
 }
 
+/* The data directory's own name. Who made it could read its parent; who was given it need not be
+ * able to. */
+static int sync_parent(const char *dir, struct error *err)
+{
+	char path[4096];
+
+	(void)snprintf(path, sizeof(path), "%s/..", dir);
+	return access(path, R_OK) == 0 ? store_files_sync_dir(path, err) : 0;
+}
+
 static int make_shard_directory(const char *dir, const char *shard_dir, struct error *err)
 {
 	char path[4096];
@@ -84,9 +94,9 @@ static int make_shard_directory(const char *dir, const char *shard_dir, struct e
 		(mkdir(shard_dir, 0750) != 0 && errno != EEXIST)) {
 		return error_errno(err, ANNALS_E_IO, errno, "cannot create '%s'", shard_dir);
 	}
-	status = store_files_sync_dir(shard_dir, err);
-	status = status != 0 ? status : store_files_sync_dir(path, err);
-	return status != 0 ? status : store_files_sync_dir(dir, err);
+	status = store_files_sync_dir(path, err);
+	status = status != 0 ? status : store_files_sync_dir(dir, err);
+	return status != 0 ? status : sync_parent(dir, err);
 }
 
 int store_open(const struct store_options *options, struct store **ret, struct error *err)

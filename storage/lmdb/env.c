@@ -4,6 +4,7 @@
 #include <annals/fault.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -93,10 +94,47 @@ static int open_tables(struct env *env, bool read_only, struct error *err)
 	return code == 0 ? 0 : env_error(code, err, "cannot commit the tables");
 }
 
+/*
+ * LMDB writes the first two pages of a new file without syncing them, and a file that a power cut
+ * left with one of them it never opens again. So it is made beside, synced and renamed.
+ */
+static int create_file(const char *dir, uint64_t map_bytes, struct error *err)
+{
+	char path[4096], beside[4096];
+	struct stat st;
+	MDB_env *mdb;
+	int code;
+
+	if ((size_t)snprintf(path, sizeof(path), "%s/data.mdb", dir) >= sizeof(path) ||
+		(size_t)snprintf(beside, sizeof(beside), "%s/data.mdb.new", dir) >=
+			sizeof(beside)) {
+		return error_fail(
+			err, ANNALS_E_INVALID, "the path of the data directory is too long");
+	}
+	if (stat(path, &st) == 0) {
+		return 0;
+	}
+	(void)unlink(beside);
+	code = mdb_env_create(&mdb);
+	if (code != 0) {
+		return env_error(code, err, "cannot create LMDB");
+	}
+	code = mdb_env_set_mapsize(mdb, ANNALS_MIN(map_bytes, ENV_MAP_BYTES_LEAST));
+	code = code != 0 ? code
+			 : mdb_env_open(mdb, beside, MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOTLS, 0640);
+	ANNALS_FAULT("lmdb.before_create");
+	code = code != 0 ? code : mdb_env_sync(mdb, 1);
+	mdb_env_close(mdb);
+	if (code == 0 && rename(beside, path) != 0) {
+		code = errno;
+	}
+	ANNALS_FAULT("lmdb.after_create");
+	return code == 0 ? sync_directory(dir, err) : env_error(code, err, "cannot create LMDB");
+}
+
 static int open_map(struct env *env, const char *dir, uint64_t map_bytes, bool read_only)
 {
-	unsigned flags = MDB_NOTLS | (read_only ? MDB_RDONLY : 0) |
-			 (ANNALS_MUTATION("recycle_before_lmdb_sync") ? MDB_NOSYNC : 0);
+	unsigned flags = MDB_NOTLS | (read_only ? MDB_RDONLY : 0);
 	int code = mdb_env_create(&env->mdb);
 
 	if (code != 0) {
@@ -120,6 +158,10 @@ int env_open(
 	int code, status;
 
 	memset(env, 0, sizeof(*env));
+	status = read_only ? 0 : create_file(dir, map_bytes, err);
+	if (status != 0) {
+		return status;
+	}
 	(void)pthread_mutex_init(&env->pool_mutex, NULL);
 	code = open_map(env, dir, map_bytes, read_only);
 	/* Address space can be scarce (ulimit -v, sanitizers): a smaller map serves as well. */
@@ -139,6 +181,9 @@ int env_open(
 	status = open_tables(env, read_only, err);
 	if (status == 0 && !read_only) {
 		status = sync_directory(dir, err);
+	}
+	if (ANNALS_MUTATION("recycle_before_lmdb_sync")) {
+		(void)mdb_env_set_flags(env->mdb, MDB_NOSYNC, 1);
 	}
 	if (status != 0) {
 		env_close(env);
