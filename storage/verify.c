@@ -202,28 +202,6 @@ static int open_journal(
 	return error.code;
 }
 
-/* A file that is shorter than its last page would kill whoever looks there. */
-static bool file_is_whole(struct verify *verify)
-{
-	MDB_envinfo info;
-	struct stat stat;
-	mdb_filehandle_t fd;
-
-	if (mdb_env_info(verify->env.mdb, &info) != 0 ||
-		mdb_env_get_fd(verify->env.mdb, &fd) != 0 || fstat(fd, &stat) != 0) {
-		return true;
-	}
-	uint64_t needed = ((uint64_t)info.me_last_pgno + 1) * ENV_PAGE_BYTES;
-	if ((uint64_t)stat.st_size < needed) {
-		verify_problem(verify,
-			"lmdb/data.mdb has %llu bytes, its last page ends at %llu: it was cut "
-			"short",
-			(unsigned long long)stat.st_size, (unsigned long long)needed);
-		return false;
-	}
-	return true;
-}
-
 /* 1: open, with a transaction. 0: it is damaged, reported. */
 static int open_lmdb(struct verify *verify, const char *shard_dir, struct error *err)
 {
@@ -243,9 +221,6 @@ static int open_lmdb(struct verify *verify, const char *shard_dir, struct error 
 			*err = error;
 		}
 		return status;
-	}
-	if (!file_is_whole(verify)) {
-		return 0;
 	}
 	code = mdb_txn_begin(verify->env.mdb, NULL, MDB_RDONLY, &verify->txn);
 	if (code != 0) {

@@ -152,6 +152,27 @@ static int open_map(struct env *env, const char *dir, uint64_t map_bytes, bool r
 	return code;
 }
 
+/* A file that is shorter than its last page would kill whoever looks there. */
+static int check_size(struct env *env, struct error *err)
+{
+	MDB_envinfo info;
+	struct stat st;
+	mdb_filehandle_t fd;
+	uint64_t needed;
+
+	if (mdb_env_info(env->mdb, &info) != 0 || mdb_env_get_fd(env->mdb, &fd) != 0 ||
+		fstat(fd, &st) != 0) {
+		return 0;
+	}
+	needed = ((uint64_t)info.me_last_pgno + 1) * ENV_PAGE_BYTES;
+	if ((uint64_t)st.st_size >= needed) {
+		return 0;
+	}
+	return error_fail(err, ANNALS_E_CORRUPT_DATA,
+		"lmdb/data.mdb has %llu bytes, its last page ends at %llu: it was cut short",
+		(unsigned long long)st.st_size, (unsigned long long)needed);
+}
+
 int env_open(
 	struct env *env, const char *dir, uint64_t map_bytes, bool read_only, struct error *err)
 {
@@ -178,7 +199,9 @@ int env_open(
 	if (!read_only) {
 		allocate_lock_file(dir);
 	}
-	status = open_tables(env, read_only, err);
+	/* Verify looks before it reads; a store that runs has its space allocated. */
+	status = read_only ? check_size(env, err) : 0;
+	status = status != 0 ? status : open_tables(env, read_only, err);
 	if (status == 0 && !read_only) {
 		status = sync_directory(dir, err);
 	}
