@@ -1,4 +1,5 @@
 /* The synchronous append: one request, all or none. */
+#include "conditions.h"
 #include "convert.h"
 #include "io.h"
 
@@ -116,21 +117,27 @@ static int place(const struct append *append, const struct wire_append_response 
 			return ANNALS_E_MALFORMED;
 		}
 		for (uint32_t i = 0; i < run.count; i++, done++) {
-			placements[append->order[done]] =
-				(struct annals_placement){run.partition, run.base_offset + i};
+			placements[append->order[done]] = (struct annals_placement){
+				.partition = run.partition,
+				.offset = run.base_offset + i,
+				.version = run.has_version ? run.first_version + i
+							   : ANNALS_VERSION_NONE,
+				.replayed = run.replayed,
+			};
 		}
 	}
 	return got == 0 && done == count ? ANNALS_OK : ANNALS_E_MALFORMED;
 }
 
 static int send_append(struct append *append, struct annals_client *client, const char *topic,
-	size_t count, enum annals_durability durability, uint64_t deadline_ns,
-	struct annals_placement *ret_placements, struct annals_receipt *ret_receipt,
-	struct annals_error *error)
+	const struct annals_conditions *conditions, size_t count, enum annals_durability durability,
+	uint64_t deadline_ns, struct annals_placement *ret_placements,
+	struct annals_receipt *ret_receipt, struct annals_error *error)
 {
 	struct buf answer ANNALS_CLEANUP(buf_release) = BUF_INIT;
 	if (wire_append_request_encode(&append->control, bytes_text(topic), durability,
-		    append->batches, append->batch_count) != ANNALS_OK) {
+		    append->batches, append->batch_count) != ANNALS_OK ||
+		(conditions && conditions_encode(conditions, &append->control) != ANNALS_OK)) {
 		return client_error(error, ANNALS_E_NO_MEMORY, "no memory for a request");
 	}
 	uint64_t now_ns = clock_monotonic_ns();
@@ -158,10 +165,10 @@ static int send_append(struct append *append, struct annals_client *client, cons
 	return ANNALS_OK;
 }
 
-int annals_append(struct annals_client *client, const char *topic, uint32_t partition,
-	const struct annals_event *events, size_t count, enum annals_durability durability,
-	int timeout_ms, struct annals_placement *ret_placements, struct annals_receipt *ret_receipt,
-	struct annals_error *error)
+static int append_events(struct annals_client *client, const char *topic, uint32_t partition,
+	const struct annals_conditions *conditions, const struct annals_event *events, size_t count,
+	enum annals_durability durability, int timeout_ms, struct annals_placement *ret_placements,
+	struct annals_receipt *ret_receipt, struct annals_error *error)
 {
 	if (count == 0 || count > UINT32_MAX) {
 		return client_error(error, ANNALS_E_INVALID, "there are no events to append");
@@ -182,9 +189,27 @@ int annals_append(struct annals_client *client, const char *topic, uint32_t part
 		status = encode(&append, events, count, error);
 	}
 	if (status == ANNALS_OK) {
-		status = send_append(&append, client, topic, count, durability, deadline_ns,
-			ret_placements, ret_receipt, error);
+		status = send_append(&append, client, topic, conditions, count, durability,
+			deadline_ns, ret_placements, ret_receipt, error);
 	}
 	append_release(&append);
 	return status;
+}
+
+int annals_append(struct annals_client *client, const char *topic, uint32_t partition,
+	const struct annals_event *events, size_t count, enum annals_durability durability,
+	int timeout_ms, struct annals_placement *ret_placements, struct annals_receipt *ret_receipt,
+	struct annals_error *error)
+{
+	return append_events(client, topic, partition, NULL, events, count, durability, timeout_ms,
+		ret_placements, ret_receipt, error);
+}
+
+int annals_append_if(struct annals_client *client, const char *topic,
+	const struct annals_conditions *conditions, const struct annals_event *events, size_t count,
+	enum annals_durability durability, int timeout_ms, struct annals_placement *ret_placements,
+	struct annals_receipt *ret_receipt, struct annals_error *error)
+{
+	return append_events(client, topic, ANNALS_PARTITION_BY_KEY, conditions, events, count,
+		durability, timeout_ms, ret_placements, ret_receipt, error);
 }

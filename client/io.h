@@ -26,7 +26,7 @@
 
 struct annals_options {
 	uint64_t numbers[ANNALS_OPTION_COUNT_];
-	char *servers, *client_name, *token; /* NULL = the default */
+	char *servers, *client_name, *token, *producer_name; /* NULL = the default */
 	annals_state_fn *on_state;
 	void *on_state_arg;
 	annals_delivery_fn *on_delivery;
@@ -148,10 +148,15 @@ bool request_cancel(
 	struct annals_client *client, struct request *request, int status, const char *text);
 
 /*
- * Sends one request and waits for its answer: control and data are copied to *ret_control. body
+ * Sends one request and waits for its answer: control and data are copied to *ret_control and
+ * *ret_data (may be NULL). body
  * (may be empty) is taken over. ANNALS_E_TIMEOUT, ANNALS_E_DISCONNECTED, ANNALS_E_CLOSED,
  * ANNALS_E_NO_MEMORY and what the server answers.
  */
+int request_call_data(struct annals_client *client, enum frame_operation operation,
+	struct buf *control, struct buf *body, int timeout_ms, struct buf *ret_control,
+	struct buf *ret_data, struct annals_error *error);
+/* Without data in the answer. */
 int request_call(struct annals_client *client, enum frame_operation operation, struct buf *control,
 	struct buf *body, int timeout_ms, struct buf *ret_control,
 	struct annals_error *error) ANNALS_MUST_CHECK;

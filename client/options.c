@@ -36,6 +36,7 @@ void annals_options_free(struct annals_options *options)
 	free(options->servers);
 	free(options->client_name);
 	free(options->token);
+	free(options->producer_name);
 	free(options);
 }
 
@@ -112,6 +113,11 @@ int annals_options_set_client_name(struct annals_options *options, const char *n
 	return set_text(&options->client_name, name, 255);
 }
 
+int annals_options_set_producer_name(struct annals_options *options, const char *name)
+{
+	return set_text(&options->producer_name, name, 249);
+}
+
 int annals_options_set_token(struct annals_options *options, const char *token)
 {
 	return set_text(&options->token, token, 4096);
@@ -138,10 +144,12 @@ int options_copy(const struct annals_options *options, struct annals_options **r
 	}
 	if (options) {
 		*copy = *options;
-		copy->servers = copy->client_name = copy->token = NULL;
+		copy->servers = copy->client_name = copy->token = copy->producer_name = NULL;
 		if (set_text(&copy->servers, options->servers, SIZE_MAX) != ANNALS_OK ||
 			set_text(&copy->client_name, options->client_name, SIZE_MAX) != ANNALS_OK ||
-			set_text(&copy->token, options->token, SIZE_MAX) != ANNALS_OK) {
+			set_text(&copy->token, options->token, SIZE_MAX) != ANNALS_OK ||
+			set_text(&copy->producer_name, options->producer_name, SIZE_MAX) !=
+				ANNALS_OK) {
 			annals_options_free(copy);
 			return ANNALS_E_NO_MEMORY;
 		}

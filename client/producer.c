@@ -1,6 +1,8 @@
 /* The callers' side of a producer: taking events into batches, flushing, closing. */
 #include "producer.h"
 
+#include "control.h"
+
 #include "convert.h"
 #include <annals/clock.h>
 #include <annals/macros.h>
@@ -330,6 +332,29 @@ static struct annals_producer *producer_new(struct annals_client *client, const 
 	return producer;
 }
 
+/* The identity under which batches are numbered. An older server knows none: then there is none. */
+static int open_numbers(struct annals_client *client, struct annals_producer *producer,
+	int timeout_ms, struct annals_error *error)
+{
+	Annals__V1__ProducerOpenRequest request = ANNALS__V1__PRODUCER_OPEN_REQUEST__INIT;
+	ProtobufCMessage *answer = NULL;
+	int status;
+	request.name = control_text(producer->options->producer_name);
+	status = control_call(client, FRAME_PRODUCER_OPEN, &request.base,
+		&annals__v1__producer_open_response__descriptor, timeout_ms, &answer, error);
+	if (status == ANNALS_E_UNSUPPORTED_OPERATION && request.name[0] == 0) {
+		return ANNALS_OK;
+	}
+	if (status == ANNALS_OK) {
+		const Annals__V1__ProducerOpenResponse *opened =
+			(const Annals__V1__ProducerOpenResponse *)answer;
+		producer->producer_id = opened->producer_id;
+		producer->producer_epoch = (uint16_t)opened->epoch;
+		protobuf_c_message_free_unpacked(answer, NULL);
+	}
+	return status;
+}
+
 int annals_producer_open(struct annals_client *client, const char *topic,
 	const struct annals_options *options, int timeout_ms, struct annals_producer **ret_producer,
 	struct annals_error *error)
@@ -343,6 +368,13 @@ int annals_producer_open(struct annals_client *client, const char *topic,
 	struct annals_producer *producer = producer_new(client, topic, options, partitions);
 	if (!producer) {
 		return client_error(error, ANNALS_E_NO_MEMORY, "no memory for a producer");
+	}
+	if (producer->options->numbers[ANNALS_OPTION_IDEMPOTENCE]) {
+		status = open_numbers(client, producer, timeout_ms, error);
+		if (status != ANNALS_OK) {
+			producer_free(producer);
+			return status;
+		}
 	}
 	pthread_mutex_lock(&client->lock);
 	list_add_tail(&client->new_producers, &producer->node);

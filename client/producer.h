@@ -26,6 +26,7 @@ struct producer_batch {
 	uint64_t begun_ns;
 	/* of the I/O side, once sealed */
 	bool prepared, maybe_stored;
+	uint32_t number; /* of its first event, once prepared */
 	uint32_t attempts;
 	struct buf packed;
 	struct bytes data;
@@ -41,6 +42,12 @@ struct part {
 	uint32_t partition, in_flight;
 	unsigned failures;
 	uint64_t retry_ns; /* nothing is sent before */
+	/* Idempotence. Numbers of events; a batch that was refused gives its numbers back, so what
+	 * is in flight behind it is refused as well and numbered again. */
+	uint32_t next_number;
+	uint32_t unsure_number; /* of a batch that may or may not be stored */
+	bool is_unsure;
+	bool drains; /* nothing is sent until all in flight has come back */
 };
 
 struct annals_producer {
@@ -50,6 +57,8 @@ struct annals_producer {
 	char *topic;
 	uint32_t partition_count;
 	uint64_t id_prefix;
+	uint64_t producer_id; /* 0: not idempotent */
+	uint16_t producer_epoch;
 
 	pthread_mutex_t lock;
 	pthread_cond_t cond; /* room in the buffer, batches finished */

@@ -26,7 +26,10 @@ static void complete(struct request *request, int status, const struct frame *re
 
 static bool part_is_free(const struct annals_producer *producer, const struct part *part)
 {
-	return part->in_flight < producer->options->numbers[ANNALS_OPTION_IN_FLIGHT];
+	uint64_t most = producer->options->numbers[ANNALS_OPTION_IN_FLIGHT];
+	/* The server remembers so many batches to recognise a repeat by. */
+	most = producer->producer_id != 0 ? ANNALS_MIN(most, 5u) : most;
+	return part->in_flight < most && !(part->drains && part->in_flight > 0);
 }
 
 /* Seals the open batches whose time has come, except where earlier ones still wait: those go on
@@ -75,6 +78,7 @@ static uint64_t take_sendable(
 static int prepare(struct producer_batch *batch)
 {
 	struct annals_producer *producer = batch->producer;
+	struct part *part = batch->part;
 	enum batch_codec codec =
 		(enum batch_codec)producer->options->numbers[ANNALS_OPTION_COMPRESSION];
 	batch->data = buf_bytes(&batch->body);
@@ -96,7 +100,16 @@ static int prepare(struct producer_batch *batch)
 		.body_bytes = (uint32_t)batch->data.size,
 		.body_crc = crc32c(0, batch->data.data, batch->data.size),
 		.codec = codec,
+		.producer_id = producer->producer_id,
+		.producer_epoch = producer->producer_epoch,
+		.first_sequence = part->next_number,
 	};
+	part->drains = false;
+	batch->number = part->next_number;
+	part->next_number += producer->producer_id != 0 ? batch->count : 0;
+	if (producer->producer_id == 0) {
+		wire.first_sequence = 0;
+	}
 	struct buf control = batch->request.control;
 	request_init(&batch->request, FRAME_APPEND, complete, batch);
 	buf_reset(&control);
@@ -224,9 +237,53 @@ static uint64_t pause_before_retry(
 	return ANNALS_MAX(pause_ms, ANNALS_MIN(error->retry_after_ms, 60000u));
 }
 
+/*
+ * The server did not expect this number: one before it was refused, or one whose outcome nobody
+ * knew is not stored after all. Nothing of this batch is stored, so it can be numbered anew, once
+ * all that is in flight has come back.
+ */
+static bool number_again(struct producer_batch *batch)
+{
+	struct part *part = batch->part;
+	if (part->is_unsure) {
+		part->next_number = part->unsure_number;
+		part->is_unsure = false;
+	} else if (batch->attempts > 8) {
+		return false;
+	} else if ((int32_t)(batch->number - part->next_number) < 0) {
+		part->next_number = batch->number;
+	}
+	part->drains = true;
+	batch->prepared = false;
+	return true;
+}
+
+/* The batch leaves without being stored for sure: what becomes of its numbers. */
+static void give_numbers_back(struct producer_batch *batch)
+{
+	struct part *part = batch->part;
+	if (batch->producer->producer_id == 0 || !batch->prepared) {
+		return;
+	}
+	if (!batch->maybe_stored) {
+		if ((int32_t)(batch->number - part->next_number) < 0) {
+			part->next_number = batch->number;
+		}
+		part->drains = true;
+	} else if (!part->is_unsure) {
+		part->is_unsure = true;
+		part->unsure_number = batch->number;
+	}
+}
+
 static void failed(struct producer_batch *batch, int status, const struct annals_error *error)
 {
 	struct annals_producer *producer = batch->producer;
+	if (status == ANNALS_E_SEQUENCE && !batch->maybe_stored && !producer->closing &&
+		clock_monotonic_ns() < batch->request.deadline_ns && number_again(batch)) {
+		retry(batch, 0);
+		return;
+	}
 	bool unknown = status == ANNALS_E_OUTCOME_UNKNOWN ||
 		       ((status == ANNALS_E_DISCONNECTED || status == ANNALS_E_TIMEOUT) &&
 			       batch->request.sent);
@@ -239,12 +296,31 @@ static void failed(struct producer_batch *batch, int status, const struct annals
 		return;
 	}
 	struct annals_error final = *error;
+	give_numbers_back(batch);
 	if (batch->maybe_stored) {
 		client_error(&final, ANNALS_E_OUTCOME_UNKNOWN,
 			"a batch of %u events for partition %u may or may not be stored: %.150s",
 			batch->count, batch->part->partition, error->text);
 	}
 	report(batch, final.status, 0, ANNALS_DURABILITY_TOPIC, &final);
+}
+
+/* Runs are cut by stream; a batch lies in one partition, dense unless some of it was stored before.
+ */
+static bool read_runs(
+	const struct wire_append_response *answer, uint32_t count, uint64_t *ret_offset)
+{
+	struct wire_append_run run;
+	size_t cursor = 0;
+	uint64_t covered = 0;
+	int more;
+	while ((more = wire_append_next_run(answer, &cursor, &run)) == 1) {
+		if (covered == 0) {
+			*ret_offset = run.base_offset;
+		}
+		covered += run.count;
+	}
+	return more == 0 && covered == count && count > 0;
 }
 
 static void complete(struct request *request, int status, const struct frame *response,
@@ -256,11 +332,10 @@ static void complete(struct request *request, int status, const struct frame *re
 		return;
 	}
 	struct wire_append_response answer;
-	struct wire_append_run run;
-	size_t cursor = 0;
+	uint64_t offset = 0;
 	struct error err = {0, ""};
 	if (wire_append_response_decode(response->control, &answer, &err) != ANNALS_OK ||
-		wire_append_next_run(&answer, &cursor, &run) != 1 || run.count != batch->count) {
+		!read_runs(&answer, batch->count, &offset)) {
 		struct annals_error malformed;
 		client_error(&malformed, ANNALS_E_MALFORMED,
 			"the server's answer to an append is malformed %s", err.text);
@@ -268,7 +343,8 @@ static void complete(struct request *request, int status, const struct frame *re
 		failed(batch, ANNALS_E_MALFORMED, &malformed);
 		return;
 	}
-	report(batch, ANNALS_OK, run.base_offset, (enum annals_durability)answer.durability, NULL);
+	batch->part->is_unsure = false;
+	report(batch, ANNALS_OK, offset, (enum annals_durability)answer.durability, NULL);
 }
 
 void producer_detach(struct annals_client *client, void *arg)

@@ -50,6 +50,12 @@ int request_error_decode(const struct frame *frame, struct annals_error *ret)
 		ret->first_offset = message->first_offset;
 		ret->end_offset = message->end_offset;
 		ret->retry_after_ms = message->retry_after_ms;
+		if (message->has_conflict) {
+			ret->conflict.condition = message->condition_index;
+			ret->conflict.stream_exists = message->stream_exists;
+			ret->conflict.version = message->stream_version;
+			ret->conflict.position = message->position;
+		}
 		ret->event_index = message->has_event_index ? (int64_t)message->event_index : -1;
 		annals__v1__error__free_unpacked(message, NULL);
 	}
@@ -61,7 +67,7 @@ int request_error_decode(const struct frame *frame, struct annals_error *ret)
 struct call {
 	struct request request;
 	struct annals_client *client;
-	struct buf body, answer;
+	struct buf body, answer, answer_data;
 	struct bytes data;
 	bool done, abandoned; /* under client->lock */
 	int status;
@@ -73,6 +79,7 @@ static void call_free(struct call *call)
 	request_release(&call->request);
 	buf_release(&call->body);
 	buf_release(&call->answer);
+	buf_release(&call->answer_data);
 	free(call);
 }
 
@@ -83,6 +90,10 @@ static void call_complete(struct request *request, int status, const struct fram
 	if (status == ANNALS_OK && response->control.size > 0 &&
 		buf_add(&call->answer, response->control.data, response->control.size) !=
 			ANNALS_OK) {
+		status = client_error(&call->error, ANNALS_E_NO_MEMORY, "no memory for the answer");
+	} else if (status == ANNALS_OK && response->data.size > 0 &&
+		   buf_add(&call->answer_data, response->data.data, response->data.size) !=
+			   ANNALS_OK) {
 		status = client_error(&call->error, ANNALS_E_NO_MEMORY, "no memory for the answer");
 	} else if (error) {
 		call->error = *error;
@@ -118,6 +129,14 @@ static bool call_wait(struct annals_client *client, struct call *call)
 int request_call(struct annals_client *client, enum frame_operation operation, struct buf *control,
 	struct buf *body, int timeout_ms, struct buf *ret_control, struct annals_error *error)
 {
+	return request_call_data(
+		client, operation, control, body, timeout_ms, ret_control, NULL, error);
+}
+
+int request_call_data(struct annals_client *client, enum frame_operation operation,
+	struct buf *control, struct buf *body, int timeout_ms, struct buf *ret_control,
+	struct buf *ret_data, struct annals_error *error)
+{
 	if (client_on_io_side(client)) {
 		return client_error(
 			error, ANNALS_E_INVALID, "blocking calls are not possible in callbacks");
@@ -150,6 +169,10 @@ int request_call(struct annals_client *client, enum frame_operation operation, s
 	} else if (ret_control) {
 		*ret_control = call->answer;
 		call->answer = BUF_INIT;
+		if (ret_data) {
+			*ret_data = call->answer_data;
+			call->answer_data = BUF_INIT;
+		}
 	}
 	call_free(call);
 	return status;

@@ -46,6 +46,10 @@ static struct annals_topic *topic_from(const Annals__V1__TopicInfo *info)
 	topic->config.durability = (enum annals_durability)config->durability;
 	topic->config.streams = config->streams;
 	topic->config.event_bytes_max = config->event_bytes_max;
+	topic->config.dedupe_age_us = config->dedupe_age_us;
+	topic->config.dedupe_events = config->dedupe_events;
+	topic->config.dedupe_off = config->dedupe_off;
+	topic->config.query_index = config->query_index;
 	topic->partition_count = (uint32_t)info->n_partition;
 	topic->partitions = partitions;
 	for (size_t i = 0; i < info->n_partition; i++) {
@@ -96,6 +100,10 @@ static void config_to(const struct annals_topic_config *from, Annals__V1__TopicC
 	to->durability = (Annals__V1__Durability)from->durability;
 	to->streams = from->streams != 0;
 	to->event_bytes_max = from->event_bytes_max;
+	to->dedupe_age_us = from->dedupe_age_us;
+	to->dedupe_events = from->dedupe_events;
+	to->dedupe_off = from->dedupe_off != 0;
+	to->query_index = from->query_index != 0;
 }
 
 int annals_topic_create(struct annals_client *client, const char *name,

@@ -64,7 +64,7 @@ struct command {
 
 extern const struct command cmd_append, cmd_dump, cmd_load, cmd_read, cmd_status, cmd_offsets_show,
 	cmd_offsets_commit, cmd_offsets_list, cmd_topic_create, cmd_topic_list, cmd_topic_show,
-	cmd_topic_update, cmd_topic_delete, cmd_torture;
+	cmd_topic_update, cmd_topic_delete, cmd_torture, cmd_stream_show, cmd_query;
 
 /* --- arguments (args.c) */
 

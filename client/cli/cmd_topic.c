@@ -2,16 +2,19 @@
 
 #include <string.h>
 
+#define SETTINGS_COUNT 9
+
 /* What create and update have in common. */
 struct settings {
 	struct annals_topic_config config;
 	uint64_t partitions, event_bytes_max;
 	const char *durability;
-	bool streams, has_partitions, has_age, has_bytes, has_events, has_durability, has_streams,
-		has_event_bytes;
+	uint64_t dedupe_age_us;
+	bool streams, query_index, has_dedupe, has_partitions, has_age, has_bytes, has_events,
+		has_durability, has_streams, has_event_bytes;
 };
 
-static void settings_options(struct settings *settings, struct cli_option options[7])
+static void settings_options(struct settings *settings, struct cli_option options[SETTINGS_COUNT])
 {
 	options[0] = (struct cli_option){"partitions", CLI_NUMBER, &settings->partitions,
 		&settings->has_partitions, "N", "how many partitions (1)"};
@@ -28,7 +31,12 @@ static void settings_options(struct settings *settings, struct cli_option option
 		&settings->has_durability, "fsync|os", "for appends that do not choose (fsync)"};
 	options[5] = (struct cli_option){"event-bytes-max", CLI_SIZE, &settings->event_bytes_max,
 		&settings->has_event_bytes, "SIZE", "largest event (0 = the server's limit)"};
-	options[6] = (struct cli_option){"streams", CLI_FLAG, &settings->streams,
+	options[6] = (struct cli_option){"dedupe", CLI_DURATION_US, &settings->dedupe_age_us,
+		&settings->has_dedupe, "DURATION",
+		"store the same source and id once within this time (24h with --streams; 0 = off)"};
+	options[7] = (struct cli_option){"query-index", CLI_FLAG, &settings->query_index, NULL,
+		NULL, "index types and tags, for queries and conditions over them"};
+	options[8] = (struct cli_option){"streams", CLI_FLAG, &settings->streams,
 		&settings->has_streams, NULL, "events with a key get versions per key"};
 }
 
@@ -42,6 +50,9 @@ static int settings_finish(struct settings *settings)
 	settings->config.partitions = (uint32_t)settings->partitions;
 	settings->config.event_bytes_max = (uint32_t)settings->event_bytes_max;
 	settings->config.streams = settings->streams;
+	settings->config.query_index = settings->query_index;
+	settings->config.dedupe_age_us = settings->dedupe_age_us;
+	settings->config.dedupe_off = settings->has_dedupe && settings->dedupe_age_us == 0;
 	if (settings->has_durability) {
 		bool fsync = strcmp(settings->durability, "fsync") == 0;
 		if (!fsync && strcmp(settings->durability, "os") != 0) {
@@ -80,6 +91,9 @@ static void print_topic(const struct cli *cli, const struct annals_topic *topic)
 		limit_text(config->retention_events, text_count(config->retention_events)));
 	printf("durability        %s\n", durability_text(config->durability));
 	printf("streams           %s\n", config->streams ? "on" : "off");
+	printf("dedupe            %s\n",
+		config->dedupe_age_us ? text_duration_us(config->dedupe_age_us) : "off");
+	printf("query-index       %s\n", config->query_index ? "on" : "off");
 	if (topic->partition_count == 0) {
 		return;
 	}
@@ -101,7 +115,7 @@ static void print_topic(const struct cli *cli, const struct annals_topic *topic)
 static int run_create(struct cli *cli, int argc, char **argv)
 {
 	struct settings settings = {.partitions = 1};
-	struct cli_option options[7];
+	struct cli_option options[SETTINGS_COUNT];
 	settings_options(&settings, options);
 	int count = cli_parse(cli, options, ANNALS_COUNT_OF(options), argc, argv, 1, 1);
 	if (count < 0) {
@@ -225,15 +239,15 @@ const struct command cmd_topic_show = {
 static int run_update(struct cli *cli, int argc, char **argv)
 {
 	struct settings settings = {.partitions = 0};
-	struct cli_option options[7];
+	struct cli_option options[SETTINGS_COUNT];
 	settings_options(&settings, options);
-	/* Whether a topic has streams is settled when it is made. */
-	int count = cli_parse(cli, options, ANNALS_COUNT_OF(options) - 1, argc, argv, 1, 1);
+	/* Whether a topic has streams and a query index is settled when it is made. */
+	int count = cli_parse(cli, options, ANNALS_COUNT_OF(options) - 2, argc, argv, 1, 1);
 	if (count < 0) {
 		return cli_parse_exit(count);
 	}
 	int code = settings_finish(&settings);
-	const char *fields[7];
+	const char *fields[SETTINGS_COUNT];
 	size_t field_count = 0;
 	const struct {
 		bool given;
@@ -241,7 +255,8 @@ static int run_update(struct cli *cli, int argc, char **argv)
 	} all[] = {{settings.has_partitions, "partitions"}, {settings.has_age, "retention_age_us"},
 		{settings.has_bytes, "retention_bytes"}, {settings.has_events, "retention_events"},
 		{settings.has_durability, "durability"},
-		{settings.has_event_bytes, "event_bytes_max"}};
+		{settings.has_event_bytes, "event_bytes_max"},
+		{settings.has_dedupe, "dedupe_age_us"}};
 	for (size_t i = 0; i < ANNALS_COUNT_OF(all); i++) {
 		if (all[i].given) {
 			fields[field_count++] = all[i].name;

@@ -8,7 +8,8 @@
 
 static const struct command *const commands[] = {&cmd_append, &cmd_read, &cmd_topic_create,
 	&cmd_topic_list, &cmd_topic_show, &cmd_topic_update, &cmd_topic_delete, &cmd_offsets_show,
-	&cmd_offsets_commit, &cmd_offsets_list, &cmd_dump, &cmd_load, &cmd_status, &cmd_torture};
+	&cmd_offsets_commit, &cmd_offsets_list, &cmd_dump, &cmd_load, &cmd_status, &cmd_torture,
+	&cmd_stream_show, &cmd_query};
 
 static volatile sig_atomic_t interrupted;
 

@@ -69,6 +69,13 @@ struct annals_error {
 	uint64_t first_offset;   /* ANNALS_E_OFFSET_GONE: the first offset kept */
 	uint64_t end_offset;     /* ANNALS_E_OFFSET_BEYOND_END: one past the last */
 	uint64_t retry_after_ms; /* the server's advice for retryable errors; 0 = none */
+	/* ANNALS_E_PRECONDITION_FAILED */
+	struct annals_conflict {
+		uint32_t condition; /* index of the stream condition (the query's item) */
+		int stream_exists;
+		uint64_t version;  /* of the stream's newest event */
+		uint64_t position; /* query: of an event that matches */
+	} conflict;
 };
 
 /* ------------------------------------------------------------------ options
@@ -105,8 +112,10 @@ struct annals_error {
 	X(DELIVERY_TIMEOUT_MS, "delivery-timeout-ms", 120000, 1, 86400000,                         \
 		"producer: retries end so long after a batch was begun")                           \
 	X(RETRY_UNKNOWN, "retry-unknown", 1, 0, 1,                                                 \
-		"producer: retry when it is unknown whether a batch was stored (may store it "     \
-		"twice)")                                                                          \
+		"producer: retry when it is unknown whether a batch was stored; with idempotence " \
+		"it is stored once all the same")                                                  \
+	X(IDEMPOTENCE, "idempotence", 1, 0, 1,                                                     \
+		"producer: number the batches, so that a retry stores nothing twice")              \
 	X(GENERATE_IDS, "generate-ids", 1, 0, 1,                                                   \
 		"producer: give events without an id a unique one")                                \
 	X(COMPRESSION, "compression", 0, 0, 2, "producer: enum annals_compression")                \
@@ -186,6 +195,13 @@ ANNALS_API int annals_options_set_servers(
 /* What the server logs about this client; at most 255 bytes, copied. ANNALS_E_INVALID,
  * ANNALS_E_NO_MEMORY. */
 ANNALS_API int annals_options_set_client_name(struct annals_options *options, const char *name);
+/*
+ * The producer's name, 1 to 249 characters of [A-Za-z0-9._-]: whoever opens a producer of the same
+ * name later fences this one (its batches fail with ANNALS_E_FENCED), so that a process thought
+ * dead cannot write any more. Without a name nobody is fenced. ANNALS_E_INVALID,
+ * ANNALS_E_NO_MEMORY.
+ */
+ANNALS_API int annals_options_set_producer_name(struct annals_options *options, const char *name);
 /* A secret for servers that ask for one; at most 4,096 bytes, copied. ANNALS_E_INVALID,
  * ANNALS_E_NO_MEMORY. */
 ANNALS_API int annals_options_set_token(struct annals_options *options, const char *token);
@@ -254,6 +270,12 @@ struct annals_topic_config {
 	enum annals_durability durability;
 	int streams;              /* 1: events with a key have versions per key */
 	uint32_t event_bytes_max; /* 0 = the server's limit */
+	/* The window in which the same (source, id) is stored once: 0 = a day where streams are on,
+	 * else none; dedupe_off = none. */
+	uint64_t dedupe_age_us;
+	uint64_t dedupe_events; /* 0 = 10 million */
+	int dedupe_off;
+	int query_index; /* 1: types and tags are indexed, for queries and conditions over them */
 };
 struct annals_partition {
 	uint32_t partition;
@@ -380,10 +402,45 @@ ANNALS_API int annals_event_decode(const void *encoded, size_t size, struct anna
 struct annals_placement {
 	uint32_t partition;
 	uint64_t offset;
+	uint64_t version; /* in its stream; ANNALS_VERSION_NONE where it has none */
+	int replayed;     /* it was stored before: this is where */
 };
 struct annals_receipt {
 	enum annals_durability durability;
 	uint64_t recorded_us;
+};
+
+/* What must hold, or nothing is stored (ANNALS_E_PRECONDITION_FAILED). */
+enum annals_expect {
+	ANNALS_EXPECT_ANY = 0,
+	ANNALS_EXPECT_NONE = 1,   /* the stream never had an event */
+	ANNALS_EXPECT_EXISTS = 2, /* it has had one */
+	ANNALS_EXPECT_VERSION = 3 /* its newest event has `version` */
+};
+struct annals_stream_condition {
+	struct annals_bytes key;
+	enum annals_expect expect;
+	uint64_t version;
+	uint32_t incarnation; /* 0, or as annals_stream_read() said */
+};
+/* Events with any of the types (none = every type) and all of the tags. */
+struct annals_query_item {
+	const struct annals_bytes *types;
+	size_t type_count;
+	const struct annals_bytes *tags;
+	size_t tag_count;
+};
+/* Alternatives, and a position: a condition holds when no matching event lies above it. */
+struct annals_query {
+	const struct annals_query_item *items;
+	size_t item_count;
+	uint64_t after;
+};
+struct annals_conditions {
+	const struct annals_stream_condition *streams;
+	size_t stream_count;
+	const struct annals_query *query;    /* or NULL */
+	struct annals_bytes idempotency_key; /* empty = none; a repeat gets the first answer */
 };
 
 #define ANNALS_PARTITION_BY_KEY UINT32_MAX
@@ -403,6 +460,47 @@ ANNALS_API int annals_append(struct annals_client *client, const char *topic, ui
 	const struct annals_event *events, size_t count, enum annals_durability durability,
 	int timeout_ms, struct annals_placement *ret_placements, struct annals_receipt *ret_receipt,
 	struct annals_error *error);
+
+/*
+ * annals_append() under conditions, checked in the same step: all or nothing. Events go to their
+ * keys' partitions. After ANNALS_E_PRECONDITION_FAILED error->conflict says what was found; an
+ * append whose outcome is unknown can be repeated when its events have ids and the topic has
+ * dedupe, or with the same idempotency key.
+ */
+ANNALS_API int annals_append_if(struct annals_client *client, const char *topic,
+	const struct annals_conditions *conditions, const struct annals_event *events, size_t count,
+	enum annals_durability durability, int timeout_ms, struct annals_placement *ret_placements,
+	struct annals_receipt *ret_receipt, struct annals_error *error);
+
+/* ------------------------------------------------------- streams and queries */
+
+/* Events read by index; events borrow from it. */
+struct annals_page {
+	struct annals_event *events;
+	size_t count;
+	/* streams */
+	int exists; /* it has had an event */
+	uint32_t incarnation;
+	uint64_t next_version;  /* of the next event; the newest is one less */
+	uint64_t first_version; /* the first kept */
+	/* queries: everything up to this position was looked at; the next `after` */
+	uint64_t up_to;
+	void *memory; /* the library's */
+};
+#define ANNALS_NEWEST UINT64_MAX
+/*
+ * Up to `limit` events (0: only what the stream is now; at most 1,000) of a key's stream from
+ * `version` on, or backwards from it (ANNALS_NEWEST). ANNALS_E_OFFSET_GONE below the first kept;
+ * ANNALS_E_UNSUPPORTED_OPERATION for a topic without streams. Release the page.
+ */
+ANNALS_API int annals_stream_read(struct annals_client *client, const char *topic,
+	struct annals_bytes key, uint64_t version, int backwards, uint32_t limit, int timeout_ms,
+	struct annals_page *ret_page, struct annals_error *error);
+/* Events that match the query, above query->after, by position. */
+ANNALS_API int annals_query_read(struct annals_client *client, const char *topic,
+	const struct annals_query *query, uint32_t limit, int timeout_ms,
+	struct annals_page *ret_page, struct annals_error *error);
+ANNALS_API void annals_page_release(struct annals_page *page); /* a zeroed one is fine */
 
 /* ------------------------------------------------- appending, in the background */
 
