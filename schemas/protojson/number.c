@@ -127,7 +127,13 @@ static size_t format_by_division(char *out, double magnitude, bool is_float)
 		if (scaled >= limit) {
 			return 0;
 		}
-		const uint64_t n = (uint64_t)(scaled + 0.5);
+		uint64_t n = (uint64_t)(scaled + 0.5);
+		/* Halfway, the even one, as printf. */
+		n -= (n & 1) != 0 && (double)n - scaled == 0.5;
+		if (is_float && k == 0 && n > 1 << 24) {
+			/* Whole, but fewer digits may do. */
+			return 0;
+		}
 		const double back = (double)n / powers[k];
 		if (n == 0) {
 			continue;
