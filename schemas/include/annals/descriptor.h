@@ -65,6 +65,7 @@ struct descriptor_file {
 	const char *package; /* "" without one */
 	bool proto3;
 	const struct descriptor_file *const *imports; /* in the order of the file */
+	const uint8_t *import_public;                 /* per import: 1 for `import public` */
 	size_t import_count;
 	const struct descriptor_message *const *messages; /* of the top level, as declared */
 	size_t message_count;
@@ -174,9 +175,6 @@ struct descriptor_message {
 	uint32_t dense_count;
 	const struct descriptor_field *const *by_name;
 	const struct descriptor_field *const *by_json_name;
-	/* 1 when a required field can be missing in it or, at any depth, in what it holds. */
-	bool needs_required;
-	uint32_t id; /* private: place in the pool */
 };
 
 struct descriptor_pool;
