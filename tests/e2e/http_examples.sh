@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every command of docs/http.md against a fresh annalsd: http_examples.sh ANNALSD SOURCE_DIR
+# Runs every command of docs/http.md and of the guides against a fresh annalsd: http_examples.sh ANNALSD SOURCE_DIR
 set -euo pipefail
 annalsd=$(realpath "$1")
 cd "$2"
@@ -15,7 +15,7 @@ done
 {
 	echo 'set -euo pipefail'
 	# The fenced sh blocks, with the real address and each command's text before its output.
-	sed -n '/^```sh$/,/^```$/p' docs/http.md | grep -v '^```' | sed -e "s#^URL=.*#URL=http://$address#" -e "s#-o receipt.json#-o $work/receipt.json#"
+	cat docs/http.md docs/guide-event-sourcing.md | sed -n '/^```sh$/,/^```$/p' | grep -v '^```' | sed -e "s#^URL=.*#URL=http://$address#" -e "s#-o receipt.json#-o $work/receipt.json#"
 } >"$work/commands"
 [ "$(grep -c curl "$work/commands")" -ge 30 ] || { echo "too few commands found in docs/http.md"; exit 1; }
 bash -x "$work/commands" >"$work/output" 2>"$work/trace" || {
@@ -30,6 +30,10 @@ expect '"id":"ak18247005"'
 expect '^event: caught-up'
 expect '"metadata":"worker 1"'
 expect '"groups":\["billing"\]'
+expect '"annalsversion":1'
+expect '"replayed":true'
+expect '^412'
+expect '"annalstags":"seat:7,show:1"'
 kill "$pid"
 wait "$pid" || { echo "annalsd did not stop cleanly"; exit 1; }
 pid=
