@@ -1,12 +1,27 @@
 /* Consumer groups' committed offsets over HTTP. */
-#include "http_json.h"
-#include "proto_http.h"
+#include "http_delivery.h"
+#include "server.h"
 
 #define PARTITION_MAX UINT32_MAX
 
+struct group_names {
+	struct delivery *delivery;
+	struct json_writer *writer;
+};
+
 static int write_group(void *arg, struct bytes group)
 {
-	json_write_text(arg, group);
+	struct group_names *names = arg;
+	if (delivery_group_mode(names->delivery, group) == 0) {
+		json_write_text(names->writer, group);
+	}
+	return 0;
+}
+
+static int write_kept_group(void *arg, const struct group_info *info)
+{
+	struct group_names *names = arg;
+	json_write_text(names->writer, bytes_text(info->name));
 	return 0;
 }
 
@@ -19,7 +34,9 @@ void http_list_groups(struct http_request *request)
 	json_begin_object(&writer);
 	json_name(&writer, "groups");
 	json_begin_array(&writer);
-	const int status = store_group_list(http_loop(request)->store, write_group, &writer, &err);
+	struct group_names names = {http_loop(request)->server->delivery, &writer};
+	int status = store_group_list(http_loop(request)->store, write_group, &names, &err);
+	status = status != 0 ? status : delivery_stats(names.delivery, write_kept_group, &names);
 	if (status != 0) {
 		buf_release(&body);
 		http_problem(request, status, err.text, NULL);
@@ -350,10 +367,38 @@ void http_put_offset(struct http_request *request)
 	}
 }
 
-void http_delete_group(struct http_request *request)
+static void forget_offsets(struct http_request *request)
 {
 	struct op_offset_commit *commit = new_commit(request, OP_GROUP_DELETE);
 	if (commit != NULL) {
 		start_commit(request, commit);
+	}
+}
+
+/* What the server kept is gone, or there was nothing: now the offsets. */
+static void group_deleted(struct op *op)
+{
+	struct http_request *request = op->arg;
+	if (op->status != 0 && op->status != ANNALS_E_UNKNOWN_GROUP) {
+		http_op_problem(request, op);
+		return;
+	}
+	request->op = NULL;
+	op_release(op);
+	forget_offsets(request);
+}
+
+void http_delete_group(struct http_request *request)
+{
+	struct op_delivery *op = op_delivery_new(http_loop(request), DELIVERY_GROUP_DELETE);
+	if (op == NULL) {
+		http_problem(request, ANNALS_E_NO_MEMORY, NULL, NULL);
+		return;
+	}
+	op->op.done = group_deleted;
+	op->op.arg = request;
+	request->op = &op->op;
+	if (op_delivery_start(op, request->params[0]) == OP_DONE) {
+		group_deleted(&op->op);
 	}
 }

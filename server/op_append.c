@@ -175,7 +175,7 @@ static int check_all(struct op_append *append)
 	return 0;
 }
 
-int op_append_start(struct op_append *append, struct bytes topic)
+int op_append_prepare(struct op_append *append, struct bytes topic)
 {
 	struct op *op = &append->op;
 	int status = op_resolve_topic(op, topic, 0);
@@ -183,7 +183,7 @@ int op_append_start(struct op_append *append, struct bytes topic)
 		status = check_all(append);
 	}
 	if (status != 0) {
-		return op_done_at_once(op, status);
+		return status;
 	}
 	op_prepare(op, &append->request.base, STORE_APPEND);
 	append->request.topic_id = op->topic->id;
@@ -191,6 +191,16 @@ int op_append_start(struct op_append *append, struct bytes topic)
 	append->request.recorded_us = 0;
 	append->request.stream_conditions = append->conditions;
 	append->request.stream_condition_count = append->condition_count;
+	return 0;
+}
+
+int op_append_start(struct op_append *append, struct bytes topic)
+{
+	struct op *op = &append->op;
+	int status = op_append_prepare(append, topic);
+	if (status != 0) {
+		return op_done_at_once(op, status);
+	}
 	status = store_submit_quietly(op->loop->store, &append->request.base, &op->error);
 	op->loop->submitted = true;
 	if (status != 0) {

@@ -22,6 +22,7 @@ static const struct op_class *const classes[OP_KINDS] = {
 	[OP_OFFSET_FETCH] = &op_class_offset_fetch,
 	[OP_GROUP_DELETE] = &op_class_group_delete,
 	[OP_GROUP_LIST] = &op_class_group_list,
+	[OP_DELIVERY] = &op_class_delivery,
 	[OP_PRODUCER_OPEN] = &op_class_producer,
 	[OP_STREAM_READ] = &op_class_stream_read,
 	[OP_QUERY] = &op_class_query,

@@ -35,6 +35,7 @@ enum op_kind {
 	OP_PRODUCER_OPEN,
 	OP_STREAM_READ,
 	OP_QUERY,
+	OP_DELIVERY,
 	OP_KINDS
 };
 /* "append", "read": metrics and logs. */
@@ -128,6 +129,9 @@ int op_append_unless(
 int op_append_receipt(
 	struct op_append *append, struct bytes key, const uint8_t hash[16]) ANNALS_MUST_CHECK;
 int op_append_start(struct op_append *append, struct bytes topic);
+/* All of it but handing the request to storage: for an append that is part of something larger. 0, or
+ * a status with op.error and op.detail. */
+int op_append_prepare(struct op_append *append, struct bytes topic) ANNALS_MUST_CHECK;
 
 /*
  * The partition for an event without an explicit one: the key's, or one that rotates by loop and

@@ -16,7 +16,7 @@
 #include "request.h"
 #include <annals/json.h>
 
-#define HTTP_PARAMS_MAX 3
+#define HTTP_PARAMS_MAX 4
 #define HTTP_JSON_BODY_BYTES_MAX (1u << 20) /* bodies that are no events */
 
 struct http_route;
@@ -173,6 +173,22 @@ void http_post_query(struct http_request *request);
 void http_post_transaction(struct http_request *request);
 void http_list_groups(struct http_request *request);
 void http_delete_group(struct http_request *request);
+void http_put_group(struct http_request *request);
+void http_get_group(struct http_request *request);
+void http_post_poll(struct http_request *request);
+void http_post_acknowledge(struct http_request *request);
+void http_post_refuse(struct http_request *request);
+void http_post_extend(struct http_request *request);
+void http_post_group_transaction(struct http_request *request);
+void http_get_checkpoint(struct http_request *request);
+void http_post_seek(struct http_request *request);
+void http_get_parked(struct http_request *request);
+void http_post_parked_replay(struct http_request *request);
+void http_post_parked_drop(struct http_request *request);
+void http_get_group_event(struct http_request *request);
+void http_post_members(struct http_request *request);
+void http_post_heartbeat(struct http_request *request);
+void http_delete_member(struct http_request *request);
 void http_get_offsets(struct http_request *request);
 void http_put_offsets(struct http_request *request);
 void http_get_offset(struct http_request *request);

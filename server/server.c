@@ -93,6 +93,9 @@ static int start_all(struct server *server, const struct options *options, struc
 		status = open_store(server, options, err);
 	}
 	if (status == 0) {
+		status = delivery_open(server->store, &server->delivery, err);
+	}
+	if (status == 0) {
 		status = open_loops(server, (unsigned)options->loops, err);
 	}
 	if (status == 0) {
@@ -206,6 +209,7 @@ void server_stop(struct server *server)
 		listener_close_all(&server->loops[i]);
 	}
 	/* The loops' completion queues take what storage still gives back. */
+	delivery_close(server->delivery);
 	store_close(server->store);
 	for (unsigned i = 0; i < server->loop_count; i++) {
 		loop_close(&server->loops[i]);
@@ -215,6 +219,7 @@ void server_stop(struct server *server)
 	server->loops = NULL;
 	server->loop_count = 0;
 	server->store = NULL;
+	server->delivery = NULL;
 	server->tls = NULL;
 	server->options = NULL;
 }

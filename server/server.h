@@ -7,6 +7,7 @@
 #include "loop.h"
 #include "options.h"
 #include <annals/error.h>
+#include <annals/delivery.h>
 #include <annals/storage.h>
 #include <stdatomic.h>
 
@@ -17,6 +18,7 @@ enum server_state { SERVER_STARTING, SERVER_READY, SERVER_DRAINING, SERVER_STOPP
 struct server {
 	const struct options *options; /* main thread's copy; loops have their own pointer */
 	struct store *store;
+	struct delivery *delivery;
 	struct loop *loops;
 	unsigned loop_count;
 	atomic_int state;                /* enum server_state; any thread reads */

@@ -1,0 +1,39 @@
+/* What the routes of consumer groups share. Loop thread only. */
+#ifndef SERVER_HTTP_DELIVERY_H
+#define SERVER_HTTP_DELIVERY_H
+
+#include "http_fields.h"
+#include "http_json.h"
+#include "op_delivery.h"
+#include "proto_http.h"
+
+/* An operation of this request, whose done sends a problem or calls `answer`; NULL after a problem.
+ */
+struct op_delivery *http_delivery_new(struct http_request *request,
+	enum delivery_operation operation, void (*answer)(struct http_request *request));
+/* Starts it for the group in the path. */
+void http_delivery_start(struct http_request *request);
+static inline struct op_delivery *http_delivery_op(struct http_request *request)
+{
+	return (struct op_delivery *)request->op;
+}
+/* A topic's id by name. ANNALS_E_INVALID, ANNALS_E_UNKNOWN_TOPIC. */
+int http_delivery_topic(struct http_request *request, struct bytes name, uint32_t *ret,
+	struct error *err) ANNALS_MUST_CHECK;
+/* "topic":name, or null when it was deleted. */
+void http_delivery_write_topic(
+	struct http_request *request, struct json_writer *writer, uint32_t topic_id);
+/* One event as a CloudEvent, as the value of `name`. */
+void http_delivery_write_event(struct http_request *request, struct json_writer *writer,
+	const char *name, struct bytes encoded, const struct delivered_event *place);
+/* Copies a text into a field of `size` bytes. ANNALS_E_INVALID with its name when it is too long.
+ */
+int http_delivery_copy(const char *name, struct bytes text, char *ret, size_t size,
+	struct error *err) ANNALS_MUST_CHECK;
+/* Adds the leases of an array of their texts, "topic id.partition.offset.lease". */
+int http_delivery_read_leases(struct op_delivery *op, const struct json_value *leases,
+	struct error *err) ANNALS_MUST_CHECK;
+void http_delivery_write_lease(struct json_writer *writer, const char *name, uint32_t topic_id,
+	uint32_t partition, uint64_t offset, uint64_t lease);
+
+#endif

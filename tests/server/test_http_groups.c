@@ -1,0 +1,176 @@
+/* Consumer groups that the server keeps. */
+#include "http_fixture.h"
+#include "suite.h"
+
+static void setup(void)
+{
+	server_setup();
+	ask_for(201, "PUT", "/v1/topics/t", NULL, "{\"partitions\":1}");
+	ask_for(201, "PUT", "/v1/topics/out", NULL, "{\"partitions\":1}");
+	ask_for(200, "POST", "/v1/topics/t/events?type=x&key=k", NULL, "1");
+	ask_for(200, "POST", "/v1/topics/t/events?type=x&key=k", NULL, "2");
+	ask_for(200, "POST", "/v1/topics/t/events?type=x&key=z", NULL, "3");
+	ask_for(201, "PUT", "/v1/groups/g", NULL,
+		"{\"topics\":[\"t\"],\"attemptsMax\":2,\"backoffMs\":0,\"leaseMs\":\"20s\"}");
+}
+
+/* The n-th lease (from 0) in an answer, with its quotes. */
+static const char *lease_of(const char *text, unsigned n)
+{
+	static char out[4][128];
+	const char *at = text;
+	for (unsigned i = 0; i <= n; i++) {
+		at = strstr(at, "\"lease\":\"");
+		ck_assert_ptr_nonnull(at);
+		at += 8;
+	}
+	snprintf(out[n], sizeof(out[n]), "%.*s", (int)(strchr(at + 1, '"') + 1 - at), at);
+	return out[n];
+}
+
+static const char *body(const char *format, const char *lease)
+{
+	static char out[1024];
+	snprintf(out, sizeof(out), "{\"leases\":[%s]%s}", lease, format);
+	return out;
+}
+
+START_TEST(test_http_groups_poll_and_acknowledge)
+{
+	const char *text =
+		ask_for(200, "POST", "/v1/groups/g/poll", NULL, "{\"member\":\"w1\",\"max\":10}");
+	ck_assert_uint_eq(count_of(text, "\"lease\":"), 2); /* the second of key k waits */
+	ck_assert_ptr_nonnull(strstr(text, "\"partitionkey\":\"k\""));
+	ck_assert_uint_eq(json_number(text, "attempt"), 1);
+	const char *first = lease_of(text, 0), *third = lease_of(text, 1);
+	text = ask_for(200, "GET", "/v1/groups/g", NULL, NULL);
+	ck_assert_uint_eq(json_number(text, "inFlight"), 2);
+	ck_assert_uint_eq(json_number(text, "lag"), 3);
+	ck_assert_uint_eq(json_number(text, "leaseMs"), 20000);
+	text = ask_for(200, "POST", "/v1/groups/g/acknowledge", NULL, body("", first));
+	ck_assert_uint_eq(json_number(text, "settled"), 1);
+	text = ask_for(200, "POST", "/v1/groups/g/poll", NULL, "{\"max\":10,\"waitMs\":50}");
+	ck_assert_uint_eq(count_of(text, "\"lease\":"), 1);
+	ck_assert_uint_eq(json_number(text, "offset"), 1);
+	ask_for(200, "POST", "/v1/groups/g/extend", NULL, body(",\"leaseMs\":60000", third));
+	ask_for(200, "POST", "/v1/groups/g/acknowledge", NULL, body("", third));
+	text = ask_for(200, "GET", "/v1/groups/g/events/t/0/2", NULL, NULL);
+	ck_assert_ptr_nonnull(strstr(text, "\"state\":\"finished\""));
+	ck_assert_ptr_nonnull(strstr(text, "\"member\":\"w1\""));
+	ask_problem(
+		409, "lease-lost", "none", "POST", "/v1/groups/g/extend", NULL, body("", third));
+}
+END_TEST
+
+START_TEST(test_http_groups_park_and_replay)
+{
+	const char *text = ask_for(200, "POST", "/v1/groups/g/poll", NULL, "{\"max\":1}");
+	ask_for(200, "POST", "/v1/groups/g/refuse", NULL,
+		body(",\"park\":true,\"reason\":\"no \\\"stock\\\"\"", lease_of(text, 0)));
+	text = ask_for(200, "GET", "/v1/groups/g/parked", NULL, NULL);
+	ck_assert_uint_eq(json_number(text, "count"), 1);
+	ck_assert_ptr_nonnull(strstr(text, "\"reason\":\"no \\\"stock\\\"\""));
+	ck_assert_ptr_nonnull(strstr(text, "\"partitionkey\":\"k\""));
+	text = ask_for(200, "POST", "/v1/groups/g/parked/replay", NULL, "{\"dryRun\":true}");
+	ck_assert_uint_eq(json_number(text, "count"), 1);
+	text = ask_for(200, "GET", "/v1/groups/g/parked?topic=t&after=0.0", NULL, NULL);
+	ck_assert_uint_eq(count_of(text, "\"reason\":"), 0);
+	text = ask_for(200, "POST", "/v1/groups/g/parked/replay", NULL,
+		"{\"topic\":\"t\",\"partition\":0,\"offset\":0}");
+	ck_assert_uint_eq(json_number(text, "count"), 1);
+	ask_problem(404, "not-found", "parked", "POST", "/v1/groups/g/parked/drop", NULL,
+		"{\"topic\":\"t\",\"partition\":0,\"offset\":0}");
+	text = ask_for(200, "POST", "/v1/groups/g/poll", NULL, "{\"max\":1}");
+	ck_assert_uint_eq(json_number(text, "offset"), 0);
+}
+END_TEST
+
+START_TEST(test_http_groups_transactions)
+{
+	const char *text = ask_for(200, "POST", "/v1/groups/g/poll", NULL, "{\"max\":1}");
+	const char *lease = lease_of(text, 0);
+	const char *rest = ",\"topic\":\"out\",\"events\":[{\"specversion\":\"1.0\",\"id\":\"1\","
+			   "\"source\":\"/s\",\"type\":\"y\",\"data\":7}],"
+			   "\"checkpointName\":\"sum\",\"checkpoint\":\"{\\\"n\\\":1}\"";
+	text = ask_for(200, "POST", "/v1/groups/g/transactions", NULL, body(rest, lease));
+	ck_assert_uint_eq(json_number(text, "settled"), 1);
+	ck_assert_uint_eq(json_number(text, "count"), 1);
+	ask_problem(409, "lease-lost", "nothing was done", "POST", "/v1/groups/g/transactions",
+		NULL, body(rest, lease));
+	text = ask_for(200, "GET", "/v1/topics/out", NULL, NULL);
+	ck_assert_uint_eq(json_number(text, "endOffset"), 1);
+	text = ask_for(200, "GET", "/v1/groups/g/checkpoints/sum", NULL, NULL);
+	ck_assert_ptr_nonnull(strstr(text, "\"checkpoint\":\"{\\\"n\\\":1}\""));
+	ask_problem(
+		404, "not-found", "checkpoint", "GET", "/v1/groups/g/checkpoints/none", NULL, NULL);
+}
+END_TEST
+
+START_TEST(test_http_groups_seek)
+{
+	const char *text = ask_for(200, "POST", "/v1/groups/g/poll", NULL, "{\"max\":10}");
+	const char *lease = lease_of(text, 0);
+	text = ask_for(
+		200, "POST", "/v1/groups/g/seek", NULL, "{\"to\":\"earliest\",\"dryRun\":true}");
+	ck_assert_uint_eq(json_number(text, "leasesEnded"), 2);
+	ask_for(200, "POST", "/v1/groups/g/seek", NULL,
+		"{\"topic\":\"t\",\"partition\":0,\"offset\":2}");
+	ask_problem(409, "lease-lost", "none", "POST", "/v1/groups/g/acknowledge", NULL,
+		body("", lease));
+	text = ask_for(200, "POST", "/v1/groups/g/poll", NULL, "{\"max\":10}");
+	ck_assert_uint_eq(json_number(text, "offset"), 2);
+	ask_for(200, "POST", "/v1/groups/g/seek", NULL, "{\"time\":\"2001-01-01T00:00:00Z\"}");
+	ask_problem(400, "invalid-argument", "one of", "POST", "/v1/groups/g/seek", NULL, "{}");
+	ask_problem(416, "offset-beyond-end", "go there", "POST", "/v1/groups/g/seek", NULL,
+		"{\"topic\":\"t\",\"partition\":0,\"offset\":9}");
+}
+END_TEST
+
+START_TEST(test_http_groups_members)
+{
+	const char *text = ask_for(200, "POST", "/v1/groups/m/members", NULL,
+		"{\"member\":\"a\",\"topics\":[\"t\",\"out\"]}");
+	ck_assert_uint_eq(count_of(text, "\"partition\":"), 2);
+	ck_assert_uint_eq(json_number(text, "generation"), 1);
+	text = ask_for(200, "POST", "/v1/groups/m/members", NULL,
+		"{\"member\":\"b\",\"topics\":[\"t\",\"out\"]}");
+	text = ask_for(200, "POST", "/v1/groups/m/members/a/heartbeat", NULL, NULL);
+	ck_assert_uint_eq(json_number(text, "generation"), 2);
+	ask_for(204, "DELETE", "/v1/groups/m/members/b", NULL, NULL);
+	ask_problem(
+		409, "unknown-member", "b", "POST", "/v1/groups/m/members/b/heartbeat", NULL, NULL);
+	text = ask_for(200, "GET", "/v1/groups/m", NULL, NULL);
+	ck_assert_ptr_nonnull(strstr(text, "\"mode\":\"offset\""));
+	ask_problem(409, "group-mode", "offset", "POST", "/v1/groups/m/poll", NULL, "{}");
+	ask_problem(409, "group-mode", "event", "POST", "/v1/groups/g/members", NULL,
+		"{\"topics\":[\"t\"]}");
+}
+END_TEST
+
+START_TEST(test_http_groups_errors)
+{
+	ask_problem(404, "unknown-group", "'none'", "GET", "/v1/groups/none", NULL, NULL);
+	ask_problem(404, "unknown-group", "'none'", "POST", "/v1/groups/none/poll", NULL, "{}");
+	ask_problem(400, "invalid-argument", "no lease", "POST", "/v1/groups/g/acknowledge", NULL,
+		"{\"leases\":[\"1.2.3\"]}");
+	ask_problem(400, "invalid-argument", "no lease", "POST", "/v1/groups/g/acknowledge", NULL,
+		"{}");
+	ask_problem(400, "malformed", "byte", "POST", "/v1/groups/g/poll", NULL, "{\"max\":");
+	ask_problem(400, "invalid-argument", "no member", "POST", "/v1/groups/g/poll", NULL,
+		"{\"maximum\":1}");
+	ask_problem(400, "invalid-argument", "'max'", "POST", "/v1/groups/g/poll", NULL,
+		"{\"max\":1001}");
+	ask_problem(404, "unknown-topic", "'none'", "PUT", "/v1/groups/h", NULL,
+		"{\"topics\":[\"none\"]}");
+	ask_problem(400, "invalid-argument", "1 to 64", "PUT", "/v1/groups/h", NULL, "{}");
+	ask_problem(
+		416, "offset-beyond-end", "yet", "GET", "/v1/groups/g/events/t/0/99", NULL, NULL);
+	ck_assert_ptr_nonnull(strstr(ask_for(200, "GET", "/v1/groups", NULL, NULL), "\"g\""));
+	ask_for(204, "DELETE", "/v1/groups/g", NULL, NULL);
+	ask_problem(404, "unknown-group", "'g'", "GET", "/v1/groups/g", NULL, NULL);
+}
+END_TEST
+
+SUITE_MAIN("http_groups", setup, server_teardown, test_http_groups_poll_and_acknowledge,
+	test_http_groups_park_and_replay, test_http_groups_transactions, test_http_groups_seek,
+	test_http_groups_members, test_http_groups_errors)
