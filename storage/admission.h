@@ -63,11 +63,6 @@ int admission_add_run(struct append_request *request, const struct append_run *r
 /* How the draft notes ids, types and tags of a topic. */
 uint64_t admission_mix(const struct topic_state *state, struct index_hash hash);
 
-/* The row of a request's receipt; its runs are known. */
-size_t receipt_row_key(uint8_t out[ROW_KEY_BYTES_MAX], const struct append_request *request);
-size_t receipt_row_size(const struct append_request *request);
-void receipt_row_write(uint8_t *out, const struct append_request *request, uint64_t recorded_us);
-
 /* The row of a producer's sequences in one partition. */
 struct producer_state {
 	uint16_t epoch;

@@ -1,12 +1,11 @@
 /* What was stored before: receipts of whole requests, producers' sequences, event ids. */
 #include "admission.h"
 #include "completion.h"
+#include "receipts.h"
 #include "rows.h"
 
 #include <annals/hash.h>
 #include <stdlib.h>
-
-#define RECEIPT_AGE_US (UINT64_C(24) * 3600 * 1000000)
 
 static enum admission_step answer_replay(struct admission *admission)
 {
@@ -32,70 +31,6 @@ static enum admission_step answer_replay(struct admission *admission)
 
 /* ---- Receipts: a request that was answered before ---- */
 
-/*
- * Row: recorded time u64, request hash 16 bytes, then runs of 48 bytes: part u32, first event u32,
- * count u32, partition u32, offset u64, position u64, version u64, zero u64.
- */
-#define RECEIPT_HEADER_BYTES 24u
-#define RECEIPT_RUN_BYTES 48u
-
-size_t receipt_row_key(uint8_t out[ROW_KEY_BYTES_MAX], const struct append_request *request)
-{
-	out[0] = ROW_RECEIPT;
-	store_u32_be(out + 1, request->topic_id);
-	memcpy(out + 5, request->receipt_key.data, request->receipt_key.size);
-	return 5 + request->receipt_key.size;
-}
-
-size_t receipt_row_size(const struct append_request *request)
-{
-	return RECEIPT_HEADER_BYTES + request->run_count * RECEIPT_RUN_BYTES;
-}
-
-void receipt_row_write(uint8_t *out, const struct append_request *request, uint64_t recorded_us)
-{
-	store_u64(out, recorded_us);
-	memcpy(out + 8, request->receipt_hash, 16);
-	out += RECEIPT_HEADER_BYTES;
-	for (size_t i = 0; i < request->run_count; i++, out += RECEIPT_RUN_BYTES) {
-		const struct append_run *run = &request->runs[i];
-		store_u32(out, run->part);
-		store_u32(out + 4, run->first_event);
-		store_u32(out + 8, run->count);
-		store_u32(out + 12, run->partition);
-		store_u64(out + 16, run->offset);
-		store_u64(out + 24, run->position);
-		store_u64(out + 32, run->version);
-		store_u64(out + 40, 0);
-	}
-}
-
-static int load_receipt(struct append_request *request, struct bytes row)
-{
-	for (size_t at = RECEIPT_HEADER_BYTES; at + RECEIPT_RUN_BYTES <= row.size;
-		at += RECEIPT_RUN_BYTES) {
-		const uint8_t *in = row.data + at;
-		struct append_run run = {
-			.part = load_u32(in),
-			.first_event = load_u32(in + 4),
-			.count = load_u32(in + 8),
-			.partition = load_u32(in + 12),
-			.offset = load_u64(in + 16),
-			.position = load_u64(in + 24),
-			.version = load_u64(in + 32),
-			.replayed = true,
-		};
-		if (run.part >= request->part_count) {
-			/* The same request may be cut into fewer batches this time. */
-			run.part = (uint32_t)request->part_count - 1;
-		}
-		if (admission_add_run(request, &run) != 0) {
-			return ANNALS_E_NO_MEMORY;
-		}
-	}
-	return 0;
-}
-
 static enum admission_step use_receipt(struct admission *admission, struct bytes row)
 {
 	struct append_request *request = admission->request;
@@ -109,7 +44,7 @@ static enum admission_step use_receipt(struct admission *admission, struct bytes
 		return admission_refuse(admission, ANNALS_E_IDEMPOTENCY,
 			"the Idempotency-Key was used for another request");
 	}
-	status = load_receipt(request, row);
+	status = receipt_row_read(request, row);
 	if (status != 0) {
 		return admission_refuse(admission, status, "a stored receipt cannot be read");
 	}

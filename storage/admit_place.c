@@ -1,5 +1,6 @@
 /* Placing an admitted append in the draft: offsets, positions, versions, columns. */
 #include "admission.h"
+#include "receipts.h"
 #include "rows.h"
 
 #include <annals/crc32c.h>
@@ -51,8 +52,9 @@ uint64_t admission_bytes(const struct admission *admission)
 		events += part->summary.count;
 	}
 	if (request->receipt_key.size > 0) {
-		bytes += admit_command_bytes(ROW_CHANGE_HEADER_BYTES + ROW_KEY_BYTES_MAX +
-					     ANNALS_MIN(64 + events * 48, ROW_VALUE_BYTES_MAX));
+		bytes += admit_command_bytes(
+			2 * (size_t)ROW_CHANGE_HEADER_BYTES + 2 * (size_t)ROW_KEY_BYTES_MAX +
+			RECEIPT_TIME_KEY_BYTES + ANNALS_MIN(64 + events * 48, ROW_VALUE_BYTES_MAX));
 	}
 	return bytes;
 }
@@ -377,7 +379,8 @@ static int place_receipt(struct admission *admission)
 {
 	struct append_request *request = admission->request;
 	struct draft *draft = &admission->shard->draft;
-	uint8_t key[ROW_KEY_BYTES_MAX], *value, *room;
+	uint8_t key[ROW_KEY_BYTES_MAX], time_key[RECEIPT_TIME_KEY_BYTES], *value;
+	struct row_change changes[2];
 	size_t key_size, value_size;
 	int status = 0;
 
@@ -402,16 +405,12 @@ static int place_receipt(struct admission *admission)
 		return ANNALS_E_NO_MEMORY;
 	}
 	receipt_row_write(value, request, draft->time_us);
-	status = staged_keys_add(&draft->staged_rows, bytes_of(key, key_size));
-	status = status != 0 ? status
-			     : block_add(&draft->bytes, BLOCK_ROWS,
-				       row_change_size(bytes_of(key, key_size),
-					       bytes_of(value, value_size)),
-				       &room);
-	if (status == 0) {
-		(void)row_change_write(room, bytes_of(key, key_size), bytes_of(value, value_size));
-		draft->command_count++;
-	}
+	receipt_time_key(time_key, admission->shard->uuid, draft->time_us, bytes_of(key, key_size));
+	changes[0] = (struct row_change){
+		.key = bytes_of(key, key_size), .value = bytes_of(value, value_size)};
+	changes[1] = (struct row_change){
+		.key = bytes_of(time_key, sizeof(time_key)), .value = bytes_of(key, key_size)};
+	status = admit_rows_place(admission->shard, changes, ANNALS_COUNT_OF(changes));
 	free(value);
 	return status;
 }

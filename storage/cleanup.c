@@ -8,6 +8,7 @@
 #include "shard.h"
 
 #include <annals/fault.h>
+#include <assert.h>
 #include <stdlib.h>
 
 #define CLEANUP_PAGES 400u
@@ -152,21 +153,24 @@ static int trim_step(struct shard *shard, struct topic_state *state, struct part
 	return 1;
 }
 
-/* Deletes rows of a table whose key begins with the topic id. */
-static int delete_prefix(struct step *step, enum table table, uint32_t topic_id, struct error *err)
+/* Deletes rows of a table whose key begins with the prefix. */
+static int delete_prefix(
+	struct step *step, enum table table, struct bytes prefix, struct error *err)
 {
-	uint8_t prefix[TOPIC_KEY_BYTES];
+	uint8_t start[16];
 	MDB_cursor *cursor;
-	MDB_val key = {sizeof(prefix), prefix}, value;
+	MDB_val key = {prefix.size, start}, value;
 	int code = mdb_cursor_open(step->txn, step->shard->env.tables[table], &cursor);
 
 	if (code != 0) {
 		return env_error(code, err, "cannot open a cursor");
 	}
-	topic_key(prefix, topic_id);
+	assert(prefix.size <= sizeof(start));
+	memcpy(start, prefix.data, prefix.size);
 	step->done = true;
 	code = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
-	while (code == 0 && load_u32_be(key.mv_data) == topic_id) {
+	while (code == 0 && key.mv_size >= prefix.size &&
+		memcmp(key.mv_data, prefix.data, prefix.size) == 0) {
 		if (step->pages >= CLEANUP_PAGES) {
 			step->done = false;
 			break;
@@ -213,6 +217,20 @@ static int delete_offsets(struct step *step, uint32_t topic_id, struct error *er
 						 : env_error(code, err, "cannot delete offsets");
 }
 
+/* Storage's own rows of the topic: receipts, and what producers sent to it. */
+static int delete_rows(struct step *step, uint32_t topic_id, struct error *err)
+{
+	uint8_t receipts[5] = {ROW_RECEIPT}, producers[6] = {ROW_PRODUCER, 's'};
+	int status;
+
+	store_u32_be(receipts + 1, topic_id);
+	store_u32_be(producers + 2, topic_id);
+	status = delete_prefix(step, TABLE_ROWS, bytes_of(receipts, sizeof(receipts)), err);
+	return status == 0 && step->done ? delete_prefix(step, TABLE_ROWS,
+						   bytes_of(producers, sizeof(producers)), err)
+					 : status;
+}
+
 static int delete_step(struct shard *shard, struct deletion *deletion, struct error *err)
 {
 	static const enum table tables[] = {TABLE_LOG, TABLE_PARTITIONS, TABLE_INDEX};
@@ -224,14 +242,17 @@ static int delete_step(struct shard *shard, struct deletion *deletion, struct er
 		return status;
 	}
 	step.done = true;
+	topic_key(key, deletion->topic_id);
 	for (size_t i = 0; i < ANNALS_COUNT_OF(tables) && status == 0 && step.done; i++) {
-		status = delete_prefix(&step, tables[i], deletion->topic_id, err);
+		status = delete_prefix(&step, tables[i], bytes_of(key, sizeof(key)), err);
+	}
+	if (status == 0 && step.done) {
+		status = delete_rows(&step, deletion->topic_id, err);
 	}
 	if (status == 0 && step.done) {
 		status = delete_offsets(&step, deletion->topic_id, err);
 	}
 	if (status == 0 && step.done) {
-		topic_key(key, deletion->topic_id);
 		status = table_delete(
 			&shard->env, step.txn, TABLE_DELETING, bytes_of(key, sizeof(key)), err);
 	}

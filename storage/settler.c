@@ -9,6 +9,7 @@
  * dropped and journal segments given back.
  */
 #include "chunk.h"
+#include "receipts.h"
 #include "shard.h"
 #include "topic_index.h"
 
@@ -638,6 +639,7 @@ static uint64_t housekeeping(struct shard *shard)
 	}
 	if (now >= shard->next_retention_ns) {
 		retention_run(shard);
+		receipts_run(shard);
 		shard->next_retention_ns = now + shard->options.retention_interval_us * 1000;
 	}
 	next = ANNALS_MIN(shard->next_usage_ns, shard->next_retention_ns);

@@ -1,4 +1,5 @@
 #include "shard.h"
+#include "receipts.h"
 #include "rows.h"
 #include "topic_index.h"
 
@@ -190,6 +191,7 @@ void shard_close(struct shard *shard)
 	readers_stop(shard);
 	fail_watches(shard);
 	retention_release(shard);
+	receipts_release(shard);
 	journal_close(shard->journal);
 	env_close(&shard->env);
 	catalog_release(&shard->catalog);

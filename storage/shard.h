@@ -127,6 +127,7 @@ struct shard {
 	uint32_t sweep_topic, sweep_partition; /* where the last sweep stopped */
 	uint64_t next_retention_ns, next_usage_ns;
 	void *retention; /* retention.c's */
+	void *expiry;    /* receipts.c's */
 };
 
 /* A deleted topic whose rows and chunks are still in LMDB. */

@@ -2,10 +2,13 @@
 #include "store_harness.h"
 #include "suite.h"
 
+#include <annals/clock.h>
 #include <annals/crc32c.h>
 #include <annals/hash.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
 
 #define PARTITIONS 4u
 
@@ -626,6 +629,67 @@ START_TEST(test_receipts_answer_repeats)
 }
 END_TEST
 
+/* A clock that a test moves. */
+static _Atomic uint64_t clock_shift_us;
+
+static uint64_t shifted_monotonic_ns(void *arg)
+{
+	struct timespec now;
+	(void)arg;
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec + clock_shift_us * 1000;
+}
+
+static uint64_t shifted_wall_us(void *arg)
+{
+	struct timespec now;
+	(void)arg;
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000 + clock_shift_us;
+}
+
+static int count_row(void *arg, struct bytes key, struct bytes value)
+{
+	(void)key;
+	(void)value;
+	(*(unsigned *)arg)++;
+	return 0;
+}
+
+static unsigned receipt_rows(void)
+{
+	unsigned count = 0;
+	ck_assert_int_eq(store_row_scan(f.store, bytes_text("i"), bytes_text(""), 0, count_row,
+				 &count, &f.error),
+		0);
+	return count;
+}
+
+START_TEST(test_receipts_expire_after_a_day)
+{
+	static const struct clock_source shifted = {
+		.monotonic_ns = shifted_monotonic_ns, .wall_us = shifted_wall_us};
+	struct sent sent;
+	clock_set_source(&shifted);
+	for (int round = 0; round < 2; round++) {
+		prepare(&sent, &(struct what){.key = "a"}, 1);
+		sent.request.receipt_key = bytes_text("once");
+		ck_assert_int_eq(run(&sent), 0);
+		ck_assert(!sent.request.replayed);
+		ck_assert_uint_eq(sent.request.one_part.first_version, (uint64_t)round * 2);
+		finish(&sent);
+		ck_assert_uint_eq(receipt_rows(), 2);
+		clock_shift_us += UINT64_C(25) * 3600 * 1000000;
+		append_version(&(struct what){.key = "a"}, (uint64_t)round * 2 + 1);
+		for (int tries = 0; receipt_rows() > 0 && tries < 1000; tries++) {
+			(void)usleep(10000);
+		}
+		ck_assert_uint_eq(receipt_rows(), 0);
+	}
+	clock_set_source(NULL);
+}
+END_TEST
+
 START_TEST(test_appends_carry_rows)
 {
 	struct row_change row = {.key = bytes_text("gcheckpoint"),
@@ -684,5 +748,5 @@ SUITE_MAIN("store streams", setup, teardown, test_streams_count_versions,
 	test_expected_versions_race, test_ids_are_stored_once, test_ids_known_in_part,
 	test_ids_repeated_within_one_commit, test_queries_and_conditions_over_them,
 	test_queries_know_what_retention_took, test_producers_are_stored_once_and_fenced,
-	test_producers_pipeline, test_receipts_answer_repeats, test_appends_carry_rows,
-	test_streams_by_model)
+	test_producers_pipeline, test_receipts_answer_repeats, test_receipts_expire_after_a_day,
+	test_appends_carry_rows, test_streams_by_model)
