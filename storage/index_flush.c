@@ -389,7 +389,10 @@ static int step_merge(struct shard *shard, struct error *err)
 	settling->merge_state = NULL;
 	settling->merge_run_id = 0;
 	settling->garbage_cursor = 0;
-	return status != 0 ? status : more < 0 && more != ANNALS_E_NOT_FOUND ? more : 1;
+	/* Inputs that expired in between: what is left is looked at again. */
+	return status != 0                                                           ? status
+	       : more < 0 && more != ANNALS_E_NOT_FOUND && more != ANNALS_E_CONFLICT ? more
+										     : 1;
 }
 
 /* The topic with the smallest id from `from` on that may have runs. A reference; NULL: no more. */
