@@ -10,7 +10,7 @@
 #include <annals/fault.h>
 #include <stdlib.h>
 
-#define MERGE_STEP_BYTES (1u << 20)
+#define MERGE_STEP_BYTES (4u << 20)
 #define GARBAGE_PAGES 400u
 #define EXPIRE_INTERVAL_NS UINT64_C(10000000000)
 /* A merged run of ids stays small enough to be dropped whole: a share of the window. */
@@ -28,6 +28,10 @@ struct index_settling {
 	uint32_t garbage_cursor; /* UINT32_MAX: nothing to collect */
 	uint64_t next_expire_ns;
 	uint32_t merge_topic; /* where looking for merges goes on; UINT32_MAX: nobody wants any */
+	bool merge_again;     /* then once more from the beginning */
+	int merge_kind;       /* the kind that comes first: each has its turn */
+	bool knows_crowded;
+	uint32_t crowded_topic; /* whose runs must become fewer before the next flush; 0: none */
 };
 
 static struct index_settling *settling_of(struct shard *shard)
@@ -244,6 +248,12 @@ static int commit_flush(struct shard *shard, const struct flushing *list, size_t
 	return status;
 }
 
+static void want_merges(struct index_settling *settling)
+{
+	settling->merge_again = settling->merge_topic != UINT32_MAX;
+	settling->merge_topic = settling->merge_again ? settling->merge_topic : 0;
+}
+
 static void drop_frozen(struct shard *shard, struct flushing *list, size_t count, uint64_t block)
 {
 	(void)pthread_mutex_lock(&shard->tail.mutex);
@@ -258,7 +268,7 @@ static void drop_frozen(struct shard *shard, struct flushing *list, size_t count
 	shard->counters.index_flushes++;
 	shard->index.frozen_block = 0;
 	shard->index.generation++;
-	shard->index.settling->merge_topic = 0;
+	want_merges(shard->index.settling);
 	(void)pthread_cond_signal(&shard->tail.less);
 	(void)pthread_mutex_unlock(&shard->tail.mutex);
 }
@@ -346,7 +356,9 @@ static int begin_merge(struct shard *shard, struct topic_state *state, struct er
 	if (status == 0 && note_first_offsets(shard, state) != 0) {
 		status = error_fail(err, ANNALS_E_NO_MEMORY, "no memory to merge an index");
 	}
-	for (int kind = 0; kind < INDEX_KINDS && status == 0; kind++) {
+	for (int i = 0; i < INDEX_KINDS && status == 0; i++) {
+		int kind = settling->merge_kind;
+		settling->merge_kind = (kind + 1) % INDEX_KINDS;
 		status = run_merge_begin(&shard->env, snapshot->txn, state->id,
 			(enum index_kind)kind, settling->last_run_id + 1,
 			kind == INDEX_ID ? share : UINT64_MAX, keep[kind], settling,
@@ -424,8 +436,9 @@ static int look_for_merge(struct shard *shard, struct error *err)
 	}
 	state = next_topic(shard, settling->merge_topic);
 	if (state == NULL) {
-		settling->merge_topic = UINT32_MAX;
-		return 0;
+		settling->merge_topic = settling->merge_again ? 0 : UINT32_MAX;
+		settling->merge_again = false;
+		return settling->merge_topic == 0;
 	}
 	status = begin_merge(shard, state, err);
 	if (status == 0) {
@@ -456,6 +469,9 @@ static int expire_topic(
 	}
 	status = run_list_load(cursor, state->id, INDEX_ID, &runs, err);
 	mdb_cursor_close(cursor);
+	if (status == ANNALS_E_NO_MEMORY) {
+		return 0; /* more runs than a list has: merging comes first */
+	}
 	below = newest_us > age_us ? newest_us - age_us : 0;
 	for (uint32_t i = status == 0 ? runs.count : 0; i > 0; i--) {
 		if (seen >= wanted && runs.runs[i - 1].order_last + 1 > below) {
@@ -516,6 +532,93 @@ static int collect_garbage(struct shard *shard, struct error *err)
 	return status != 0 ? status : 1;
 }
 
+/* The topics that a flush would write. */
+static int dirty_topics(struct shard *shard, uint32_t **ret_ids, size_t *ret_count)
+{
+	struct list_node *node;
+	size_t count = 0;
+	uint32_t *ids;
+
+	(void)pthread_mutex_lock(&shard->tail.mutex);
+	LIST_FOR_EACH (node, &shard->index.dirty) {
+		count++;
+	}
+	ids = calloc(count + 1, sizeof(*ids));
+	count = 0;
+	LIST_FOR_EACH (node, &shard->index.dirty) {
+		if (ids != NULL) {
+			ids[count++] = LIST_ENTRY(node, struct topic_index, dirty)->state->id;
+		}
+	}
+	(void)pthread_mutex_unlock(&shard->tail.mutex);
+	*ret_ids = ids;
+	*ret_count = count;
+	return ids != NULL ? 0 : ANNALS_E_NO_MEMORY;
+}
+
+static int topic_is_crowded(MDB_cursor *cursor, uint32_t topic_id, struct error *err)
+{
+	struct run_list runs;
+	int status = 0;
+
+	for (int kind = 0; kind < INDEX_KINDS && status == 0; kind++) {
+		status = run_list_load(cursor, topic_id, (enum index_kind)kind, &runs, err);
+		/* No memory: more runs than a list has. */
+		status = status == ANNALS_E_NO_MEMORY ? 1
+			 : status == 0                ? runs.count >= RUNS_PER_INDEX_CROWDED
+						      : status;
+	}
+	return status;
+}
+
+/* Lookups ask every run, and there is a limit: where merging falls behind, flushing waits, memory
+ * fills up and the writer waits. */
+static int find_crowded(struct shard *shard, struct error *err)
+{
+	struct index_settling *settling = shard->index.settling;
+	struct snapshot *snapshot = NULL;
+	MDB_cursor *cursor;
+	uint32_t *ids;
+	size_t count;
+	int status = dirty_topics(shard, &ids, &count);
+
+	if (status != 0) {
+		return error_fail(err, status, "no memory to settle indexes");
+	}
+	settling->crowded_topic = 0;
+	status = env_snapshot_begin(&shard->env, &snapshot, err);
+	if (status == 0) {
+		status = env_snapshot_cursor(&shard->env, snapshot, TABLE_INDEX, &cursor, err);
+		for (size_t i = 0; status == 0 && i < count; i++) {
+			status = topic_is_crowded(cursor, ids[i], err);
+			settling->crowded_topic = status == 1 ? ids[i] : 0;
+		}
+		env_snapshot_end(&shard->env, snapshot);
+	}
+	free(ids);
+	settling->knows_crowded = status >= 0;
+	return ANNALS_MIN(status, 0);
+}
+
+/* Merges where a flush waits for it. */
+static int merge_crowded(struct shard *shard, struct error *err)
+{
+	struct index_settling *settling = shard->index.settling;
+	int status;
+
+	if (settling->merge == NULL) {
+		settling->merge_topic = settling->crowded_topic;
+		status = look_for_merge(shard, err);
+		if (settling->merge == NULL) {
+			settling->crowded_topic = 0; /* it wants no indexes any more */
+		}
+		return status;
+	}
+	status = step_merge(shard, err);
+	settling->knows_crowded = settling->merge != NULL;
+	return status;
+}
+
 int index_settle_step(struct shard *shard, struct error *err)
 {
 	struct index_settling *settling = settling_of(shard);
@@ -530,11 +633,21 @@ int index_settle_step(struct shard *shard, struct error *err)
 	wants_flush = index_has_work(shard);
 	(void)pthread_mutex_unlock(&shard->tail.mutex);
 	if (wants_flush) {
-		return flush(shard, err);
+		status = settling->knows_crowded ? 0 : find_crowded(shard, err);
+		if (status < 0) {
+			return status;
+		}
+		if (settling->crowded_topic == 0) {
+			settling->knows_crowded = false;
+			return flush(shard, err);
+		}
 	}
 	if (now >= settling->next_expire_ns) {
 		settling->next_expire_ns = now + EXPIRE_INTERVAL_NS;
 		status = expire(shard, err);
+	}
+	if (status == 0 && wants_flush) {
+		return merge_crowded(shard, err);
 	}
 	status = status != 0 ? status : collect_garbage(shard, err);
 	if (status == 0) {

@@ -34,6 +34,8 @@
 #define RUN_PAGE_ENTRIES 408u /* a page fills four pages of LMDB */
 #define RUN_FILTER_BITS_PER_ENTRY 10u
 #define RUNS_PER_INDEX_MAX 64u
+/* With so many there is always something to merge, and flushing more should wait for it. */
+#define RUNS_PER_INDEX_CROWDED 40u
 
 /* A manifest row. */
 struct run {
@@ -108,8 +110,9 @@ struct run_merge;
 /*
  * Chooses what to merge in an index: RUN_MERGE_WIDTH or more adjacent runs of one level, the lowest
  * such level first, the oldest of them, as many as have no more than count_max entries together;
- * nothing when fewer than RUN_MERGE_WIDTH do. Returns 1 with a merge to step and to free, 0 when
- * there is nothing to do, negative as run_list_load().
+ * nothing when fewer than RUN_MERGE_WIDTH do. When an index is crowded for all that, the
+ * RUN_MERGE_WIDTH adjacent runs with the fewest entries, whatever their levels. Returns 1 with a
+ * merge to step and to free, 0 when there is nothing to do, negative as run_list_load().
  */
 #define RUN_MERGE_WIDTH 6u
 int run_merge_begin(struct env *env, MDB_txn *txn, uint32_t topic_id, enum index_kind kind,

@@ -1,4 +1,5 @@
 /* What manifest rows no longer name: expired runs, merged ones, runs that were never finished. */
+#include "index/run_read.h"
 #include "index/run_write.h"
 
 #include <stdlib.h>
@@ -76,7 +77,7 @@ int run_expire(struct env *env, MDB_txn *txn, uint32_t topic_id, enum index_kind
 	if (status != 0) {
 		return status;
 	}
-	status = run_list_load(cursor, topic_id, kind, &list, err);
+	status = run_list_load_oldest(cursor, topic_id, kind, &list, err);
 	mdb_cursor_close(cursor);
 	for (uint32_t i = 0; status == 0 && i < list.count; i++) {
 		if (list.runs[i].order_last < order) {
@@ -150,8 +151,8 @@ static int collect_topic(struct collection *collection, uint32_t topic_id, struc
 	for (uint32_t kind = 0; kind < INDEX_KINDS && collection->pages_left > 0; kind++) {
 		int status = run_list_load(collection->cursor, topic_id, (enum index_kind)kind,
 			&collection->list, err);
-		if (status == ANNALS_E_CORRUPT_DATA) {
-			/* Nothing of it may be judged; whoever reads the index reports it. */
+		if (status == ANNALS_E_CORRUPT_DATA || status == ANNALS_E_NO_MEMORY) {
+			/* Without the whole list nothing may be judged; readers report it. */
 			continue;
 		}
 		for (int section = RUN_FILTER; section <= RUN_PAGES && status >= 0; section++) {

@@ -1,3 +1,4 @@
+#include "index/run_read.h"
 #include "index/run_write.h"
 
 #include <stdlib.h>
@@ -44,6 +45,25 @@ static uint32_t fitting(const struct run *runs, uint32_t count, uint64_t count_m
 	return count;
 }
 
+/* Where the RUN_MERGE_WIDTH adjacent runs with the fewest entries begin. */
+static uint32_t smallest_window(const struct run_list *list)
+{
+	uint64_t smallest = UINT64_MAX;
+	uint32_t best = 0;
+
+	for (uint32_t first = 0; first + RUN_MERGE_WIDTH <= list->count; first++) {
+		uint64_t sum = 0;
+		for (uint32_t i = first; i < first + RUN_MERGE_WIDTH; i++) {
+			sum += ANNALS_MIN(list->runs[i].count, UINT64_MAX / RUN_MERGE_WIDTH);
+		}
+		if (sum < smallest) {
+			smallest = sum;
+			best = first;
+		}
+	}
+	return best;
+}
+
 /* Returns how many runs from *ret_first on; 0 for none. */
 static uint32_t choose(const struct run_list *list, uint64_t count_max, uint32_t *ret_first)
 {
@@ -62,7 +82,24 @@ static uint32_t choose(const struct run_list *list, uint64_t count_max, uint32_t
 		}
 		first = next;
 	}
+	if (chosen == 0 && list->count >= RUNS_PER_INDEX_CROWDED) {
+		*ret_first = smallest_window(list);
+		chosen = RUN_MERGE_WIDTH;
+	}
 	return chosen;
+}
+
+/* Of runs of one level the next; otherwise the highest among them. */
+static uint32_t level_of(const struct run *runs, uint32_t count)
+{
+	uint32_t level = runs[0].level;
+	bool same = true;
+
+	for (uint32_t i = 1; i < count; i++) {
+		same = same && runs[i].level == runs[0].level;
+		level = ANNALS_MAX(level, runs[i].level);
+	}
+	return same ? level + 1 : level;
 }
 
 static int load_list(struct env *env, MDB_txn *txn, uint32_t topic_id, enum index_kind kind,
@@ -74,7 +111,7 @@ static int load_list(struct env *env, MDB_txn *txn, uint32_t topic_id, enum inde
 	if (code != 0) {
 		return env_error(code, err, "cannot open a cursor");
 	}
-	status = run_list_load(cursor, topic_id, kind, ret, err);
+	status = run_list_load_oldest(cursor, topic_id, kind, ret, err);
 	mdb_cursor_close(cursor);
 	return status;
 }
@@ -108,7 +145,7 @@ int run_merge_begin(struct env *env, MDB_txn *txn, uint32_t topic_id, enum index
 	}
 	run.first_block = list.runs[first].first_block;
 	run.last_block = list.runs[first + count - 1].last_block;
-	run.level = list.runs[first].level + 1;
+	run.level = level_of(&list.runs[first], count);
 	run_writer_init(&merge->writer, env, topic_id, kind, &run, hashes);
 	*ret = merge;
 	return 1;

@@ -6,8 +6,8 @@ static int corrupt(struct error *err, uint32_t topic_id, const struct run *run, 
 		topic_id, (unsigned long long)run->id, what);
 }
 
-int run_list_load(MDB_cursor *cursor, uint32_t topic_id, enum index_kind kind, struct run_list *ret,
-	struct error *err)
+static int load_list(MDB_cursor *cursor, uint32_t topic_id, enum index_kind kind, bool all,
+	struct run_list *ret, struct error *err)
 {
 	uint8_t prefix[RUN_MANIFEST_KEY_BYTES];
 	MDB_val key = {sizeof(prefix), prefix}, value;
@@ -18,8 +18,11 @@ int run_list_load(MDB_cursor *cursor, uint32_t topic_id, enum index_kind kind, s
 	run_key_prefix(prefix, topic_id, kind, RUN_MANIFEST, 0);
 	for (code = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE); code == 0;
 		code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
-		struct run *run = &list.runs[list.count];
+		struct run *run;
 		if (key.mv_size < 5 || memcmp(key.mv_data, prefix, 5) != 0) {
+			break;
+		}
+		if (list.count == RUNS_PER_INDEX_MAX && !all) {
 			break;
 		}
 		if (list.count == RUNS_PER_INDEX_MAX) {
@@ -27,6 +30,7 @@ int run_list_load(MDB_cursor *cursor, uint32_t topic_id, enum index_kind kind, s
 				"an index of topic id %u has more than %u runs", topic_id,
 				RUNS_PER_INDEX_MAX);
 		}
+		run = &list.runs[list.count];
 		if (run_manifest_parse(bytes_of(key.mv_data, key.mv_size),
 			    bytes_of(value.mv_data, value.mv_size), run) != 0 ||
 			(list.count > 0 && run->first_block <= run[-1].last_block)) {
@@ -42,6 +46,18 @@ int run_list_load(MDB_cursor *cursor, uint32_t topic_id, enum index_kind kind, s
 	ret->count = list.count;
 	memcpy(ret->runs, list.runs, list.count * sizeof(list.runs[0]));
 	return 0;
+}
+
+int run_list_load(MDB_cursor *cursor, uint32_t topic_id, enum index_kind kind, struct run_list *ret,
+	struct error *err)
+{
+	return load_list(cursor, topic_id, kind, true, ret, err);
+}
+
+int run_list_load_oldest(MDB_cursor *cursor, uint32_t topic_id, enum index_kind kind,
+	struct run_list *ret, struct error *err)
+{
+	return load_list(cursor, topic_id, kind, false, ret, err);
 }
 
 int run_filter_part(MDB_cursor *cursor, uint32_t topic_id, enum index_kind kind,

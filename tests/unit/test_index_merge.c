@@ -223,6 +223,41 @@ START_TEST(test_index_merge_chooses_the_lowest_level_and_what_fits)
 }
 END_TEST
 
+START_TEST(test_index_merge_of_a_crowded_index_always_begins)
+{
+	struct model model = model_new();
+	struct run_merge *merge;
+	struct run_list list;
+
+	/* Nothing fits, and more runs than a list has. */
+	for (uint32_t r = 0; r < RUNS_PER_INDEX_MAX + 10; r++) {
+		flush_run(&model, TOPIC, 10 + r % 7, 30);
+		if (r + 1 < RUNS_PER_INDEX_CROWDED) {
+			ck_assert_int_eq(begin_merge(&model, 20, NULL, NULL, &merge), 0);
+		}
+	}
+	ck_assert_int_eq(run_list_load(f.cursor, TOPIC, KIND, &list, &f.err), ANNALS_E_NO_MEMORY);
+	ck_assert_int_eq(run_expire(&f.env, f.txn, TOPIC, KIND, 0, &f.err), 0);
+	collect_all(100);
+	int merges = 0;
+	while (begin_merge(&model, 20, NULL, NULL, &merge) == 1) {
+		merge_all(merge, 4096);
+		run_merge_free(merge);
+		merges++;
+	}
+	ck_assert_int_eq(merges, 7);
+	index_fixture_load(&f, TOPIC, KIND, &list);
+	ck_assert_uint_eq(list.count, RUNS_PER_INDEX_MAX + 10 - 7 * (RUN_MERGE_WIDTH - 1));
+	collect_all(100);
+	check_holds(&model);
+	/* The smallest neighbours were taken: nobody grew out of proportion. */
+	for (uint32_t i = 0; i < list.count; i++) {
+		ck_assert_uint_le(list.runs[i].count, 16 * RUN_MERGE_WIDTH);
+	}
+	free(model.entries);
+}
+END_TEST
+
 /* Keeps the newest of each hash and whatever has an even order. */
 static bool keep_some(void *arg, const struct index_entry *entry, bool is_newest_of_hash)
 {
@@ -555,6 +590,7 @@ END_TEST
 SUITE_MAIN("index_merge", set_up, tear_down, test_index_merge_makes_one_run_of_many,
 	test_index_merge_of_runs_of_one_entry,
 	test_index_merge_chooses_the_lowest_level_and_what_fits,
+	test_index_merge_of_a_crowded_index_always_begins,
 	test_index_merge_leaves_out_what_is_not_kept,
 	test_index_merge_that_keeps_nothing_leaves_nothing,
 	test_index_merge_takes_the_later_of_equal_entries,
