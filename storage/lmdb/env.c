@@ -1,5 +1,7 @@
 #include "lmdb/env.h"
 
+#include "lmdb/pages.h"
+
 #include <annals/clock.h>
 #include <annals/fault.h>
 #include <errno.h>
@@ -152,25 +154,15 @@ static int open_map(struct env *env, const char *dir, uint64_t map_bytes, bool r
 	return code;
 }
 
-/* A file that is shorter than its last page would kill whoever looks there. */
-static int check_size(struct env *env, struct error *err)
+static int check_pages(const char *dir, bool deep, struct error *err)
 {
-	MDB_envinfo info;
-	struct stat st;
-	mdb_filehandle_t fd;
-	uint64_t needed;
+	char path[4096];
 
-	if (mdb_env_info(env->mdb, &info) != 0 || mdb_env_get_fd(env->mdb, &fd) != 0 ||
-		fstat(fd, &st) != 0) {
-		return 0;
+	if ((size_t)snprintf(path, sizeof(path), "%s/data.mdb", dir) >= sizeof(path)) {
+		return error_fail(
+			err, ANNALS_E_INVALID, "the path of the data directory is too long");
 	}
-	needed = ((uint64_t)info.me_last_pgno + 1) * ENV_PAGE_BYTES;
-	if ((uint64_t)st.st_size >= needed) {
-		return 0;
-	}
-	return error_fail(err, ANNALS_E_CORRUPT_DATA,
-		"lmdb/data.mdb has %llu bytes, its last page ends at %llu: it was cut short",
-		(unsigned long long)st.st_size, (unsigned long long)needed);
+	return pages_check(path, deep, NULL, err);
 }
 
 int env_open(
@@ -180,6 +172,7 @@ int env_open(
 
 	memset(env, 0, sizeof(*env));
 	status = read_only ? 0 : create_file(dir, map_bytes, err);
+	status = status != 0 ? status : check_pages(dir, read_only, err);
 	if (status != 0) {
 		return status;
 	}
@@ -199,9 +192,7 @@ int env_open(
 	if (!read_only) {
 		allocate_lock_file(dir);
 	}
-	/* Verify looks before it reads; a store that runs has its space allocated. */
-	status = read_only ? check_size(env, err) : 0;
-	status = status != 0 ? status : open_tables(env, read_only, err);
+	status = open_tables(env, read_only, err);
 	if (status == 0 && !read_only) {
 		status = sync_directory(dir, err);
 	}
