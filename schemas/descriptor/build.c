@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "../field.h"
+#include "field.h"
 
 int builder_fail(struct builder *builder, int status, const struct descriptor_file *file,
 	const char *name, const char *format, ...)

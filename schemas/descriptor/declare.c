@@ -2,7 +2,7 @@
 #include <annals/parse.h>
 #include <stdlib.h>
 
-#include "../field.h"
+#include "field.h"
 #include "build.h"
 
 /* How many of each a DescriptorProto or FileDescriptorProto declares. */

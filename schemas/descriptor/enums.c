@@ -1,7 +1,7 @@
 /* Enums and their values. */
 #include <stdlib.h>
 
-#include "../field.h"
+#include "field.h"
 #include "build.h"
 
 /* EnumValueDescriptorProto, and the name it has among its enum's siblings. */

@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "../field.h"
+#include "field.h"
 #include "build.h"
 
 struct linker {

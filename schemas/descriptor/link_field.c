@@ -1,7 +1,7 @@
 /* The rules about one field, and what its options say. */
 #include <annals/parse.h>
 
-#include "../field.h"
+#include "field.h"
 #include "build.h"
 
 /* Numbers of annals/options.proto. */

@@ -2,7 +2,7 @@
 #include <annals/parse.h>
 #include <stdlib.h>
 
-#include "../field.h"
+#include "field.h"
 #include "build.h"
 
 #define ANNALS_OPTIONS_FILE "annals/options.proto"

@@ -1,7 +1,7 @@
 /* Reserved numbers and names, extension ranges. */
 #include <stdlib.h>
 
-#include "../field.h"
+#include "field.h"
 #include "build.h"
 
 /* ExtensionRange, ReservedRange and EnumReservedRange: start = 1, end = 2. */

@@ -1,5 +1,5 @@
 #include "parse.h"
-#include "../field.h"
+#include "field.h"
 #include "model.h"
 #include "wire.h"
 #include <stdlib.h>

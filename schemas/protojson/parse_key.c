@@ -1,6 +1,6 @@
 /* The keys of the maps that are being read, so that one that repeats is found: an open-addressing
  * table whose entries carry the serial number of their map and are never taken out. */
-#include "../field.h"
+#include "field.h"
 #include "model.h"
 #include "parse.h"
 #include <annals/hash.h>

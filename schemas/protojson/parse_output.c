@@ -1,5 +1,5 @@
 /* The encoded bytes and the lengths that are filled in behind them. */
-#include "../field.h"
+#include "field.h"
 #include "model.h"
 #include "parse.h"
 #include "wire.h"

@@ -1,5 +1,5 @@
 /* Values that are no messages, and the well-known types that are written as one value. */
-#include "../field.h"
+#include "field.h"
 #include "model.h"
 #include "parse.h"
 #include "scalar.h"

@@ -1,5 +1,5 @@
 #include "print.h"
-#include "../field.h"
+#include "field.h"
 #include "model.h"
 #include "scalar.h"
 #include <math.h>

@@ -1,5 +1,5 @@
 /* What of a message's bytes counts, in the order it is printed; and the entries of maps. */
-#include "../field.h"
+#include "field.h"
 #include "model.h"
 #include "print.h"
 #include <stdlib.h>

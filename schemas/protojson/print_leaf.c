@@ -1,6 +1,6 @@
 /* Well-known types that are printed as one value. Their fields are read by number: the type was
  * found to have them. */
-#include "../field.h"
+#include "field.h"
 #include "model.h"
 #include "print.h"
 #include "scalar.h"

@@ -1,6 +1,6 @@
 /* Values and their texts. */
-#include "../field.h"
-#include "../json_plain.h"
+#include "field.h"
+#include "json_plain.h"
 #include "model.h"
 #include "print.h"
 #include "scalar.h"

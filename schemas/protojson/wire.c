@@ -1,5 +1,5 @@
 #include "wire.h"
-#include "../field.h"
+#include "field.h"
 
 #define GROUP_DEPTH_MAX 100
 
