@@ -89,6 +89,8 @@ static int run(struct cli *cli, int argc, char **argv)
 		{"tails", CLI_NUMBER, &options.tails, NULL, "N", "follow the end (2)"},
 		{"committers", CLI_NUMBER, &options.committers, NULL, "N",
 			"follow the end and commit offsets (2)"},
+		{"writers", CLI_NUMBER, &options.writers, NULL, "N",
+			"append to streams under conditions, over HTTP (3)"},
 		{"kill-points", CLI_FLAG, &options.kill_points, NULL, NULL,
 			"one round for each kill point compiled in (-Dfault_injection=true)"},
 		{"keep", CLI_FLAG, &options.keep, NULL, NULL,
@@ -100,7 +102,9 @@ static int run(struct cli *cli, int argc, char **argv)
 	if (seconds_given && !rounds_given) {
 		options.rounds = 0;
 	}
-	if (options.producers + options.readers + options.tails + options.committers > 60) {
+	if (options.producers + options.readers + options.tails + options.committers +
+			options.writers >
+		60) {
 		return cli_fail(ANNALS_E_LIMIT, "at most 60 clients");
 	}
 	if (options.annalsd == NULL) {

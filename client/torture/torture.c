@@ -19,8 +19,12 @@
 
 void torture_options_init(struct torture_options *options)
 {
-	*options = (struct torture_options){
-		.rounds = 20, .producers = 6, .readers = 2, .tails = 2, .committers = 2};
+	*options = (struct torture_options){.rounds = 20,
+		.producers = 6,
+		.readers = 2,
+		.tails = 2,
+		.committers = 2,
+		.writers = 3};
 }
 
 /* ---- the workers as a whole ---- */
@@ -45,6 +49,7 @@ static int start_workers(struct torture *torture, struct error *err)
 	add_workers(torture, WORKER_READER, options->readers);
 	add_workers(torture, WORKER_TAIL, options->tails);
 	add_workers(torture, WORKER_COMMITTER, options->committers);
+	add_workers(torture, WORKER_WRITER, options->writers);
 	add_workers(torture, WORKER_JANITOR, 1);
 	for (unsigned i = 0; i < torture->worker_count; i++) {
 		if (pthread_create(&torture->workers[i].thread, NULL, worker_main,
@@ -170,6 +175,7 @@ static int open_history(struct torture *torture, struct error *err)
 
 	torture->era++;
 	torture->report->eras++;
+	torture->has_streams = random_below(&torture->random, 4) > 0;
 	(void)snprintf(torture->topic, sizeof(torture->topic), "torture-%u", torture->era);
 	(void)snprintf(torture->history, sizeof(torture->history), "%s/history-%u", torture->dir,
 		torture->era);
@@ -201,7 +207,8 @@ static void close_history(struct torture *torture)
 /* Also after kills in the middle of it. */
 static int create_topic(struct torture *torture, struct annals_client *client, struct error *err)
 {
-	struct annals_topic_config config = {.partitions = TORTURE_PARTITIONS};
+	struct annals_topic_config config = {
+		.partitions = TORTURE_PARTITIONS, .streams = torture->has_streams};
 	struct annals_error error = {0};
 	int status = annals_topic_create(client, torture->topic, &config, 30000, NULL, &error);
 
@@ -425,12 +432,12 @@ static int live_with(
 /* Some points are passed only while a store is made: by one beside, which nobody uses. */
 static int live_anew(struct torture *torture, const struct torture_point *point, struct error *err)
 {
-	char data_dir[sizeof(torture->data_dir)], address[sizeof(torture->server.address)];
+	char data_dir[sizeof(torture->data_dir)];
+	struct server server = torture->server;
 	int status;
 
 	/* At another address: the clients are not to meet it. */
-	memcpy(address, torture->server.address, sizeof(address));
-	torture->server.address[0] = 0;
+	torture->server.address[0] = torture->server.http[0] = 0;
 	memcpy(data_dir, torture->data_dir, sizeof(data_dir));
 	(void)snprintf(torture->data_dir, sizeof(torture->data_dir), "%s/new", torture->dir);
 	status = live_with(torture, point, 1, err);
@@ -438,7 +445,8 @@ static int live_anew(struct torture *torture, const struct torture_point *point,
 	server_verify(torture);
 	remove_tree(torture->data_dir);
 	memcpy(torture->data_dir, data_dir, sizeof(data_dir));
-	memcpy(torture->server.address, address, sizeof(address));
+	memcpy(torture->server.address, server.address, sizeof(server.address));
+	memcpy(torture->server.http, server.http, sizeof(server.http));
 	return status;
 }
 

@@ -1,5 +1,5 @@
 /* Those who use the server all the time: each a thread with a connection of its own. */
-#include "torture_state.h"
+#include "torture_clients.h"
 
 #include <annals/clock.h>
 #include <inttypes.h>
@@ -23,8 +23,7 @@ struct annals_client *torture_connect(const struct torture *torture)
 	return client;
 }
 
-/* Waits while the others are not to work; false: the end. */
-static bool gate(struct worker *worker)
+bool worker_gate(struct worker *worker)
 {
 	struct torture *torture = worker->torture;
 	bool go;
@@ -53,7 +52,7 @@ static bool is_stopping(struct torture *torture)
 	return stopping;
 }
 
-static struct history_op begin(const struct worker *worker, enum history_kind kind, uint64_t number)
+struct history_op worker_begin(const struct worker *worker, enum history_kind kind, uint64_t number)
 {
 	return (struct history_op){.kind = kind,
 		.client = worker->number,
@@ -178,13 +177,15 @@ static bool send_once(struct worker *worker, struct plan *plan, uint32_t attempt
 {
 	struct annals_placement placements[TORTURE_EVENTS_MAX];
 	struct annals_error error = {0};
-	struct history_op op = begin(worker, HISTORY_APPEND, worker->next_request);
+	struct history_op op = worker_begin(worker, HISTORY_APPEND, worker->next_request);
 	int status =
 		annals_append(worker->client, worker->torture->topic, plan->partition, plan->events,
 			plan->count, plan->durability, TORTURE_CALL_MS, placements, NULL, &error);
 
 	op.attempt = attempt;
 	op.mask |= plan->durability == ANNALS_DURABILITY_OS ? HISTORY_OP_OS : 0;
+	/* Topics with streams know their events' ids for a day. */
+	op.mask |= worker->torture->has_streams ? HISTORY_OP_IDEMPOTENT : 0;
 	op.part_count = plan_parts(plan, status == 0 ? placements : NULL);
 	op.parts = plan->parts;
 	end(worker, &op, status);
@@ -197,7 +198,7 @@ static void produce(struct worker *worker)
 {
 	struct plan *plan = calloc(1, sizeof(*plan));
 
-	while (plan != NULL && gate(worker)) {
+	while (plan != NULL && worker_gate(worker)) {
 		uint32_t attempt = 0;
 		if (!plan_request(worker, plan)) {
 			torture_problem(worker->torture, "no memory for a producer");
@@ -230,11 +231,18 @@ struct follower {
 	unsigned era;
 };
 
+/* Of the streams that the conditional writers append to: their versions are judged. */
+static bool is_of_writers(const struct annals_event *event)
+{
+	return event->has_key && event->version != ANNALS_VERSION_NONE && event->key.size > 7 &&
+	       memcmp(event->key.data, TORTURE_STREAM_KEY, 7) == 0;
+}
+
 /* Polls once and records what came. Negative: the subscription is over. */
 static int follow(
 	struct worker *worker, struct follower *follower, int timeout_ms, size_t *ret_count)
 {
-	struct history_op op = begin(worker, HISTORY_READ, follower->session);
+	struct history_op op = worker_begin(worker, HISTORY_READ, follower->session);
 	struct history_part parts[POLL_EVENTS];
 	struct annals_error error = {0};
 	uint32_t part_count = 0;
@@ -251,8 +259,10 @@ static int follow(
 	for (size_t i = 0; i < count; i++) {
 		const struct annals_event *event = &follower->events[i];
 		struct history_part *part = part_count > 0 ? &parts[part_count - 1] : NULL;
+		bool has_stream = is_of_writers(event);
 		store_u64(follower->values + i * 8, torture_value(event, &follower->scratch));
-		if (part == NULL || part->partition != event->partition ||
+		if (part == NULL || has_stream || (part->mask & HISTORY_PART_STREAM) != 0 ||
+			part->partition != event->partition ||
 			part->offset + part->count != event->offset) {
 			part = &parts[part_count++];
 			*part = (struct history_part){.partition = event->partition,
@@ -260,6 +270,11 @@ static int follow(
 				.mask = HISTORY_PART_OFFSET | HISTORY_PART_COUNT |
 					HISTORY_PART_VALUES,
 				.values = follower->values + i * 8};
+		}
+		if (has_stream) {
+			part->mask |= HISTORY_PART_STREAM | HISTORY_PART_VERSION;
+			part->stream = history_stream(event->key.data, event->key.size);
+			part->version = event->version;
 		}
 		part->count++;
 		if (event->partition < TORTURE_PARTITIONS) {
@@ -299,7 +314,7 @@ static int open_follower(
 /* The ends as the server says. */
 static int describe(struct worker *worker, uint64_t *ret_first, uint64_t *ret_ends, int timeout_ms)
 {
-	struct history_op op = begin(worker, HISTORY_READ, 0);
+	struct history_op op = worker_begin(worker, HISTORY_READ, 0);
 	struct history_part parts[TORTURE_PARTITIONS];
 	struct annals_topic *topic = NULL;
 	struct annals_error error = {0};
@@ -360,7 +375,7 @@ static void read_pages(struct worker *worker)
 {
 	struct follower *follower = calloc(1, sizeof(*follower));
 
-	while (follower != NULL && gate(worker)) {
+	while (follower != NULL && worker_gate(worker)) {
 		replay(worker, follower);
 	}
 	if (follower != NULL) {
@@ -384,7 +399,7 @@ static bool tail_gate(struct worker *worker, const struct follower *follower)
 	enum torture_phase phase = torture->phase;
 	(void)pthread_mutex_unlock(&torture->mutex);
 	if (phase == TORTURE_STOP || (phase == TORTURE_CATCH_UP && caught_up)) {
-		return gate(worker);
+		return worker_gate(worker);
 	}
 	return true;
 }
@@ -405,7 +420,7 @@ static void commit(struct worker *worker, struct follower *follower)
 		parts[i] = (struct history_part){
 			.partition = i, .offset = follower->next[i], .mask = HISTORY_PART_OFFSET};
 	}
-	op = begin(worker, HISTORY_COMMIT, ++worker->next_request);
+	op = worker_begin(worker, HISTORY_COMMIT, ++worker->next_request);
 	op.mask = HISTORY_OP_GROUP;
 	op.group = worker->number;
 	op.parts = parts;
@@ -425,7 +440,7 @@ static void fetch_offsets(struct worker *worker, uint32_t number)
 	size_t count = 0;
 
 	(void)snprintf(group, sizeof(group), "group-%u", number);
-	op = begin(worker, HISTORY_FETCH, ++worker->next_request);
+	op = worker_begin(worker, HISTORY_FETCH, ++worker->next_request);
 	if (annals_offsets_fetch(worker->client, group, worker->torture->topic, TORTURE_CALL_MS,
 		    &offsets, &count, NULL) != 0) {
 		return;
@@ -478,7 +493,7 @@ static void tail(struct worker *worker)
 	}
 	free(follower);
 	/* A tail that ended early must not hold the others up. */
-	while (gate(worker)) {
+	while (worker_gate(worker)) {
 		torture_sleep_ms(5);
 	}
 }
@@ -496,7 +511,7 @@ static void tidy(struct worker *worker)
 			.has_data = 1,
 			.data = {data, sizeof(data)}};
 	}
-	while (gate(worker)) {
+	while (worker_gate(worker)) {
 		char name[32];
 		(void)snprintf(
 			name, sizeof(name), "side-%u", (unsigned)random_below(&worker->random, 3));
@@ -529,6 +544,9 @@ void *worker_main(void *arg)
 		break;
 	case WORKER_READER:
 		read_pages(worker);
+		break;
+	case WORKER_WRITER:
+		writer_run(worker);
 		break;
 	case WORKER_JANITOR:
 		tidy(worker);

@@ -73,7 +73,7 @@ static void start_process(struct torture *torture)
 	arguments[count++] = "--data-dir";
 	arguments[count++] = torture->data_dir;
 	arguments[count++] = "--http";
-	arguments[count++] = "off";
+	arguments[count++] = torture->server.http[0] != 0 ? torture->server.http : "127.0.0.1:0";
 	arguments[count++] = "--binary";
 	arguments[count++] =
 		torture->server.address[0] != 0 ? torture->server.address : "127.0.0.1:0";
@@ -96,10 +96,22 @@ static void start_process(struct torture *torture)
 	torture->report->starts++;
 }
 
-/* What the log says from `from` on: the address once it listens, and whether it is ready. */
+/* The address that a line of the log says a protocol listens at. */
+static void take_address(const char *line, const char *protocol, char *ret, size_t size)
+{
+	const char *found = strstr(line, protocol);
+
+	found = found != NULL ? strstr(found, "address=") : NULL;
+	if (found != NULL) {
+		found += strlen("address=");
+		(void)snprintf(ret, size, "%.*s", (int)strcspn(found, " \n"), found);
+	}
+}
+
+/* Reads the log from `from` on: the addresses, and whether it is ready. */
 static bool read_log(struct torture *torture, long from)
 {
-	char line[1024], address[64] = "";
+	char line[1024], address[64] = "", http[64] = "";
 	bool ready = false;
 	FILE *log = fopen(torture->log, "re");
 
@@ -108,17 +120,15 @@ static bool read_log(struct torture *torture, long from)
 	}
 	(void)fseek(log, from, SEEK_SET);
 	while (fgets(line, sizeof(line), log) != NULL) {
-		const char *found = strstr(line, "protocol=binary");
-		found = found != NULL ? strstr(found, "address=") : NULL;
-		if (found != NULL) {
-			(void)sscanf(found, "address=%63[^ \n]", address);
-		}
+		take_address(line, "protocol=binary", address, sizeof(address));
+		take_address(line, "protocol=http", http, sizeof(http));
 		ready |= strstr(line, " info ready ") != NULL;
 	}
 	(void)fclose(log);
-	/* Later starts take the same port: the clients have the address by then. */
-	if (ready && address[0] != 0 && torture->server.address[0] == 0) {
+	/* Later starts take the same ports: the clients have the addresses by then. */
+	if (ready && torture->server.address[0] == 0) {
 		memcpy(torture->server.address, address, sizeof(address));
+		memcpy(torture->server.http, http, sizeof(http));
 	}
 	return ready;
 }

@@ -11,6 +11,8 @@
 #include <sys/types.h>
 
 #define TORTURE_PARTITIONS 4u
+#define TORTURE_STREAMS 4u             /* of the conditional writers */
+#define TORTURE_STREAM_KEY "writer-%u" /* their keys */
 #define TORTURE_EVENTS_MAX 12u
 #define TORTURE_EVENT_BYTES_MAX (80u << 10)
 #define TORTURE_CALL_MS 500
@@ -24,7 +26,14 @@ enum torture_phase {
 	TORTURE_STOP,
 };
 
-enum worker_kind { WORKER_PRODUCER, WORKER_READER, WORKER_TAIL, WORKER_COMMITTER, WORKER_JANITOR };
+enum worker_kind {
+	WORKER_PRODUCER,
+	WORKER_READER,
+	WORKER_TAIL,
+	WORKER_COMMITTER,
+	WORKER_WRITER,
+	WORKER_JANITOR
+};
 
 struct torture;
 
@@ -39,11 +48,11 @@ struct worker {
 };
 
 struct server {
-	pid_t pid; /* 0: not running */
-	char address[64];
-	char kill_at[96]; /* for the next start: ANNALS_KILL_AT */
-	bool list_points; /* for the next start: ANNALS_FAULT_LIST */
-	bool struck;      /* the last start ended by itself through kill_at */
+	pid_t pid;                  /* 0: not running */
+	char address[64], http[64]; /* of the binary protocol, of HTTP; set by the first start */
+	char kill_at[96];           /* for the next start: ANNALS_KILL_AT */
+	bool list_points;           /* for the next start: ANNALS_FAULT_LIST */
+	bool struck;                /* the last start ended by itself through kill_at */
 };
 
 struct torture {
@@ -57,6 +66,7 @@ struct torture {
 	/* The era's history and topic. They change while all workers wait. */
 	unsigned era;
 	char topic[32];
+	bool has_streams; /* the topic has: versions, conditions, ids stored once */
 	int history_fd;
 	struct history_writer writer;
 

@@ -1,0 +1,28 @@
+/*
+ * The least of an HTTP/1.1 client that a torture run needs: one connection, one request at a time,
+ * answers with a Content-Length. It tells apart what was surely not sent from what may have
+ * arrived.
+ */
+#ifndef CLIENT_TORTURE_HTTP_H
+#define CLIENT_TORTURE_HTTP_H
+
+#include <annals/buf.h>
+
+struct http_connection {
+	int fd; /* -1: none */
+	const char *address;
+	struct buf request, answer; /* answer: head and body, NUL-terminated */
+};
+/* The address is borrowed: "127.0.0.1:7480". */
+void http_connection_init(struct http_connection *connection, const char *address);
+void http_connection_release(struct http_connection *connection);
+/*
+ * Sends connection->request and reads the answer. Returns the HTTP status and sets *ret_body (in
+ * connection->answer, valid until the next call); ANNALS_E_UNAVAILABLE when the request was surely
+ * not sent, ANNALS_E_DISCONNECTED or ANNALS_E_TIMEOUT when it may have been carried out. After an
+ * error the connection is made anew.
+ */
+int http_exchange(struct http_connection *connection, unsigned timeout_ms,
+	const char **ret_body) ANNALS_MUST_CHECK;
+
+#endif
