@@ -10,9 +10,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* After so many events the clients go on with a new topic and a new history: judging all of it
- * after each round stays cheap. */
+/* After so many events or rounds the clients go on with a new topic, with streams or without, and a
+ * new history: judging all of it after each round stays cheap. */
 #define ERA_EVENTS_MAX 600000u
+#define ERA_ROUNDS_MAX 10u
 #define CATCH_UP_MS_MAX 60000u
 #define POINT_LIFE_MS 1500u
 #define POINT_NTH_MAX 8u
@@ -175,7 +176,8 @@ static int open_history(struct torture *torture, struct error *err)
 
 	torture->era++;
 	torture->report->eras++;
-	torture->has_streams = random_below(&torture->random, 4) > 0;
+	torture->has_streams = torture->era % 2 == 1;
+	torture->era_rounds = 0;
 	(void)snprintf(torture->topic, sizeof(torture->topic), "torture-%u", torture->era);
 	(void)snprintf(torture->history, sizeof(torture->history), "%s/history-%u", torture->dir,
 		torture->era);

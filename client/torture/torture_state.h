@@ -64,7 +64,7 @@ struct torture {
 	struct server server;
 
 	/* The era's history and topic. They change while all workers wait. */
-	unsigned era;
+	unsigned era, era_rounds;
 	char topic[32];
 	bool has_streams; /* the topic has: versions, conditions, ids stored once */
 	int history_fd;
