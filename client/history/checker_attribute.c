@@ -311,6 +311,9 @@ static int check_occurrences(struct checker *checker)
 		}
 	}
 	free(seen);
+	if (kept < 2) {
+		return 0;
+	}
 	qsort_r(checker->occurrences.at, kept, sizeof(*checker->occurrences.at), compare, checker);
 	for (size_t i = 1; i < kept; i++) {
 		const struct occurrence *one = &checker->occurrences.at[i], *before = one - 1;
@@ -332,7 +335,6 @@ static int check_occurrences(struct checker *checker)
 				before->offset, one->offset);
 		}
 	}
-	checker->occurrences.count = 0;
 	return 0;
 }
 

@@ -325,8 +325,10 @@ static int end_round(
 				    : settle_and_judge(torture, client, judged, err);
 
 	torture->report->rounds++;
+	torture->era_rounds++;
 	if (status == 0 &&
-		(is_last || has_problem(torture) || judged->events_known > ERA_EVENTS_MAX)) {
+		(is_last || has_problem(torture) || torture->era_rounds >= ERA_ROUNDS_MAX ||
+			judged->events_known > ERA_EVENTS_MAX)) {
 		add_counts(torture->report, judged);
 		if (!is_last && !has_problem(torture)) {
 			status = next_era(torture, client, err);
