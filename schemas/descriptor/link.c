@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "field.h"
+#include "actions.h"
 #include "build.h"
 
 struct linker {
@@ -195,6 +196,24 @@ static int compare_by_json_name(const void *a, const void *b)
 	return order != 0 ? order : (x > y) - (x < y);
 }
 
+/* The validator counts required fields, so it asks for those. */
+static void set_action(uint8_t *actions, const struct descriptor_field *field)
+{
+	static const uint8_t by_wire_type[] = {ACTION_VARINT, ACTION_FIXED64, ACTION_BYTES,
+		ACTION_ASK, ACTION_ASK, ACTION_FIXED32};
+	uint8_t action = by_wire_type[field->wire_type];
+	if (field->required) {
+		action = ACTION_ASK;
+	} else if (field->type == DESCRIPTOR_ENUM) {
+		action = ACTION_ENUM;
+	} else if (field->type == DESCRIPTOR_MESSAGE) {
+		action = ACTION_MESSAGE;
+	} else if (field->utf8) {
+		action = ACTION_TEXT;
+	}
+	actions[FIELD_TAG(field->number, field->wire_type)] = action;
+}
+
 static int index_fields(struct linker *linker, struct descriptor_message *message)
 {
 	struct arena *arena = &linker->builder->pool->arena;
@@ -204,13 +223,17 @@ static int index_fields(struct linker *linker, struct descriptor_message *messag
 	const struct descriptor_field **by_name = arena_alloc(arena, count, sizeof(*by_name));
 	const struct descriptor_field **by_json = arena_alloc(arena, count, sizeof(*by_json));
 	uint16_t *dense = arena_alloc(arena, dense_count, sizeof(*dense));
-	if (by_name == NULL || by_json == NULL || dense == NULL) {
+	uint8_t *actions = arena_alloc(arena, 128, 1);
+	if (by_name == NULL || by_json == NULL || dense == NULL || actions == NULL) {
 		return builder_no_memory(linker->builder);
 	}
 	for (size_t i = 0; i < count; i++) {
 		by_name[i] = by_json[i] = &message->fields[i];
 		if (message->fields[i].number < dense_count) {
 			dense[message->fields[i].number] = (uint16_t)(i + 1);
+		}
+		if (message->fields[i].number < 16) {
+			set_action(actions, &message->fields[i]);
 		}
 	}
 	qsort(by_name, count, sizeof(*by_name), compare_by_name);
@@ -219,6 +242,7 @@ static int index_fields(struct linker *linker, struct descriptor_message *messag
 	message->by_json_name = by_json;
 	message->dense = dense;
 	message->dense_count = dense_count;
+	message->actions = actions;
 	for (size_t i = 1; i < count && linker->file->proto3; i++) {
 		if (strcmp(by_json[i - 1]->json_name, by_json[i]->json_name) == 0) {
 			return builder_fail(linker->builder, ANNALS_E_VALIDATION, linker->file,
@@ -267,7 +291,12 @@ static int link_message(struct linker *linker, struct message_build *build)
 		status = status == 0
 				 ? builder_check_field(builder, field, &raw, linker->annals_options)
 				 : status;
+		field->required_index = (uint32_t)message->required_count;
 		message->required_count += field->required;
+	}
+	if (status == 0 && message->required_count > DESCRIPTOR_REQUIRED_MAX) {
+		return builder_fail(builder, ANNALS_E_TOO_LARGE, linker->file, message->full_name,
+			"more than %u required fields", DESCRIPTOR_REQUIRED_MAX);
 	}
 	status = status == 0 ? settle_oneofs(linker, build) : status;
 	for (size_t i = 0; i < message->field_count && status == 0; i++) {

@@ -29,6 +29,7 @@
 #define DESCRIPTOR_FIELDS_MAX 10000u           /* in one message; also values in one enum */
 #define DESCRIPTOR_FIELDS_TOTAL_MAX 100000u    /* in one set; also enum values */
 #define DESCRIPTOR_MESSAGES_MAX 50000u         /* in one set, enums included */
+#define DESCRIPTOR_REQUIRED_MAX 64u            /* required fields in one message */
 #define DESCRIPTOR_NESTING_MAX 32u             /* of messages inside messages */
 #define DESCRIPTOR_NAME_BYTES_MAX 512u         /* of a full name or a file name */
 #define DESCRIPTOR_FIELD_NUMBER_MAX 536870911u /* 2^29 - 1 */
@@ -140,6 +141,7 @@ struct descriptor_field {
 	struct bytes default_bytes; /* of string and bytes */
 	struct bytes options;       /* encoded FieldOptions; size 0 without any */
 	uint32_t declared;          /* place in the .proto, from 0 */
+	uint32_t required_index;    /* private: place among the required fields */
 };
 
 struct descriptor_message {
@@ -172,6 +174,7 @@ struct descriptor_message {
 	/* Private: place + 1 in fields of each number below dense_count; fields by name and by
 	 * JSON name. */
 	const uint16_t *dense;
+	const uint8_t *actions; /* by tag, of tags below 128 */
 	uint32_t dense_count;
 	const struct descriptor_field *const *by_name;
 	const struct descriptor_field *const *by_json_name;
