@@ -2,8 +2,8 @@
 #include <annals/parse.h>
 #include <stdlib.h>
 
-#include "field.h"
 #include "build.h"
+#include "field.h"
 
 /* How many of each a DescriptorProto or FileDescriptorProto declares. */
 struct counts {

@@ -1,8 +1,8 @@
 /* Enums and their values. */
 #include <stdlib.h>
 
-#include "field.h"
 #include "build.h"
+#include "field.h"
 
 /* EnumValueDescriptorProto, and the name it has among its enum's siblings. */
 static int parse_value(struct builder *builder, const struct descriptor_enum *enumeration,

@@ -2,9 +2,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "field.h"
 #include "actions.h"
 #include "build.h"
+#include "field.h"
 
 struct linker {
 	struct builder *builder;

@@ -1,8 +1,8 @@
 /* The rules about one field, and what its options say. */
 #include <annals/parse.h>
 
-#include "field.h"
 #include "build.h"
+#include "field.h"
 
 /* Numbers of annals/options.proto. */
 enum { OPTION_KEY = 60210, OPTION_TAG = 60211, OPTION_TIME = 60212, OPTION_SUBJECT = 60213 };
@@ -177,6 +177,9 @@ static int check_entry_field(struct builder *builder, const struct descriptor_fi
 			     (field->type == DESCRIPTOR_DOUBLE || field->type == DESCRIPTOR_FLOAT ||
 				     field->type == DESCRIPTOR_BYTES ||
 				     field->type == DESCRIPTOR_ENUM || field->message != NULL);
+	if (field->enumeration != NULL && field->enumeration->values[0].number != 0) {
+		return fail(builder, field, "the first value of an enum in a map must be 0");
+	}
 	if (bad_key || field->repeated || field->required || field->type == DESCRIPTOR_GROUP) {
 		return fail(builder, field, "the type is not allowed in a map");
 	}

@@ -2,8 +2,8 @@
 #include <annals/parse.h>
 #include <stdlib.h>
 
-#include "field.h"
 #include "build.h"
+#include "field.h"
 
 #define ANNALS_OPTIONS_FILE "annals/options.proto"
 

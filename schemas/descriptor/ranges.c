@@ -1,8 +1,8 @@
 /* Reserved numbers and names, extension ranges. */
 #include <stdlib.h>
 
-#include "field.h"
 #include "build.h"
+#include "field.h"
 
 /* ExtensionRange, ReservedRange and EnumReservedRange: start = 1, end = 2. */
 static int parse_range(struct bytes encoded, bool inclusive, int64_t *ret_first, int64_t *ret_last)

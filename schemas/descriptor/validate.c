@@ -4,8 +4,8 @@
 #include <assert.h>
 #include <stdio.h>
 
-#include "field.h"
 #include "actions.h"
+#include "field.h"
 
 enum { WIRE_GROUP = 3, WIRE_GROUP_END = 4 };
 
@@ -222,13 +222,17 @@ static int check_required(struct walk *walk, const uint8_t *end)
 	return 0;
 }
 
+static bool enum_knows(const struct descriptor_enum *enumeration, uint64_t value)
+{
+	const int32_t number = (int32_t)(uint32_t)value;
+	return (uint32_t)number < enumeration->dense_count ||
+	       descriptor_enum_value_by_number(enumeration, number) != NULL;
+}
+
 static int unknown_enum(
 	struct walk *walk, const uint8_t *at, const struct descriptor_field *field, uint64_t value)
 {
-	const int32_t number = (int32_t)(uint32_t)value;
-	const struct descriptor_enum *enumeration = field->enumeration;
-	if ((uint32_t)number < enumeration->dense_count ||
-		descriptor_enum_value_by_number(enumeration, number) != NULL) {
+	if (enum_knows(field->enumeration, value)) {
 		return 0;
 	}
 	walk->result.unknown_enums++;
@@ -285,14 +289,19 @@ static int check_unknown(struct walk *walk, const uint8_t *at, const uint8_t **p
 	return *p == NULL ? malformed(walk, at, NULL, number) : 0;
 }
 
+static void mark_required(struct walk *walk, const struct descriptor_field *field)
+{
+	walk->frames[walk->depth].required |= UINT64_C(1) << field->required_index;
+}
+
 /* A known field with the right wire type. */
 static int check_known(struct walk *walk, const uint8_t *at, const uint8_t **p,
 	const struct descriptor_field *field, uint32_t wire_type)
 {
 	const uint8_t *end = walk->frames[walk->depth].end;
 	uint64_t value = 0;
-	if (field->required) {
-		walk->frames[walk->depth].required |= UINT64_C(1) << field->required_index;
+	if (field->required && field->type != DESCRIPTOR_ENUM) {
+		mark_required(walk, field);
 	}
 	if (wire_type == WIRE_GROUP) {
 		return push(walk, at, field, *p, end);
@@ -324,6 +333,11 @@ static int check_known(struct walk *walk, const uint8_t *at, const uint8_t **p,
 	}
 	if (*p == NULL) {
 		return malformed(walk, at, field, 0);
+	}
+	/* An unknown number of a closed enum is an unknown field to readers. */
+	if (field->required && field->type == DESCRIPTOR_ENUM &&
+		(!field->enumeration->closed || enum_knows(field->enumeration, value))) {
+		mark_required(walk, field);
 	}
 	return field->type == DESCRIPTOR_ENUM && walk->check_enums
 		       ? unknown_enum(walk, at, field, value)

@@ -1,0 +1,100 @@
+"""Random schemas and messages, valid and broken: schema_driver and protobuf's own library must agree.
+
+usage: oracle.py DRIVER [--seed N] [--messages N]
+"""
+import argparse
+import random
+import sys
+import warnings
+
+from google.protobuf import descriptor_pb2, timestamp_pb2
+from google.protobuf.message import DecodeError
+
+from driver import Driver
+from random_schema import class_of, fill, mutate, pool_of, random_file
+
+MISMATCH_ALLOWED = bytes([4])
+TIMESTAMP = descriptor_pb2.FileDescriptorProto.FromString(timestamp_pb2.DESCRIPTOR.serialized_pb)
+
+
+def accepts(message_class, data):
+    message = message_class()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            message.ParseFromString(data)
+        except DecodeError:
+            return None
+    # A warning tells of an end-group tag without its group.
+    return message if not caught and message.IsInitialized() else None
+
+
+def check_message(driver, message_class, name, data, counts):
+    theirs = accepts(message_class, data)
+    status, answer = driver.ask("V", name, data, MISMATCH_ALLOWED)
+    counts["accepted" if status == 0 else "refused"] += 1
+    if (status == 0) == (theirs is not None):
+        return True
+    if status != 0:
+        # Stricter by design (validate.h): what they make of it must still be valid for us.
+        counts["stricter"] += 1
+        return driver.ask("V", name, theirs.SerializeToString(), MISMATCH_ALLOWED)[0] == 0 and (
+            b"cut short or not protobuf" in answer or b"required" in answer)
+    return False
+
+
+def check_schema(driver, rng, index, messages, counts):
+    file, names = random_file(rng, index)
+    try:
+        pool = pool_of([TIMESTAMP, file])
+        pool.FindFileByName(file.name)
+    except TypeError as error:
+        raise SystemExit("the generator made a schema that protobuf refuses: %s\n%s" % (error, file))
+    descriptors = descriptor_pb2.FileDescriptorSet(file=[TIMESTAMP, file])
+    status, answer = driver.ask("D", descriptors.SerializeToString())
+    if status != 0:
+        raise SystemExit("schema %d is refused: %s\n%s" % (index, answer.decode(), file))
+    counts["schemas"] += 1
+    for _ in range(messages):
+        name = rng.choice(names)
+        message_class = class_of(pool, name)
+        message = message_class()
+        fill(rng, message)
+        data = message.SerializePartialToString()
+        broken = mutate(rng, data)
+        for case in (data, broken):
+            if not check_message(driver, message_class, name, case, counts):
+                raise SystemExit("schema %d: disagreement on %s %s: %s\n%s" % (
+                    index, name, case.hex(), driver.ask("V", name, case, MISMATCH_ALLOWED), file))
+
+
+def check_broken_schemas(driver, rng, count, counts):
+    """Whatever bytes: an answer, never a crash; what protobuf refuses we refuse, but for what we do not check."""
+    for index in range(count):
+        file, _ = random_file(rng, index)
+        data = mutate(rng, descriptor_pb2.FileDescriptorSet(file=[TIMESTAMP, file]).SerializeToString())
+        status, _ = driver.ask("D", data)
+        counts["broken schemas"] += 1
+        counts["broken schemas refused"] += status != 0
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("driver")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--messages", type=int, default=4000)
+    arguments = parser.parse_args()
+    rng = random.Random(arguments.seed)
+    driver = Driver(arguments.driver)
+    counts = dict.fromkeys(["schemas", "accepted", "refused", "stricter", "broken schemas", "broken schemas refused"], 0)
+    for index in range(max(1, arguments.messages // 20)):
+        check_schema(driver, rng, index, 20, counts)
+    check_broken_schemas(driver, rng, arguments.messages // 4, counts)
+    driver.close()
+    print(counts)
+    if counts["refused"] == 0 or counts["stricter"] * 50 > counts["refused"]:
+        sys.exit("too many differences, or nothing tested")
+
+
+if __name__ == "__main__":
+    main()
