@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static const struct scenario {
@@ -24,6 +25,20 @@ static const struct scenario {
 		bench_replay, {.connections = 1, .in_flight = 1, .batch = 500, .events = 3000000}},
 	{"tail", "time from when an append was due to its delivery to a consumer", bench_tail,
 		{.connections = 4, .in_flight = 16, .batch = 1, .rate = 1000}},
+	{"mixed", "append while a consumer replays an old topic again and again, at full speed",
+		bench_mixed,
+		{.connections = 4, .in_flight = 16, .batch = 1, .rate = 5000, .events = 2000000}},
+	{"connections", "append beside idle subscribers; what one of those costs in memory",
+		bench_connections,
+		{.connections = 16, .in_flight = 1, .batch = 1, .rate = 5000, .idle = 10000}},
+	{"recovery", "kill -9 after so many events; how long until the server listens again",
+		bench_recovery,
+		{.connections = 1, .in_flight = 8, .batch = 500, .events = 3000000}},
+	{"retention", "append into a topic that keeps few bytes; what the file grows to",
+		bench_retention,
+		{.connections = 1, .in_flight = 8, .batch = 500, .retention_bytes = 64u << 20}},
+	{"http-append", "one CloudEvent a request (--batch 1), or NDJSON of so many lines",
+		bench_http_append, {.connections = 64, .in_flight = 1, .batch = 1}},
 };
 
 enum option_kind { TEXT, NUMBER, SIZE, DURATION };
@@ -46,10 +61,16 @@ static const struct option_def {
 	{"partitions", NUMBER, AT(partitions), "partitions of the topic (1)"},
 	{"keys", NUMBER, AT(keys), "distinct keys; 0: events have none (0)"},
 	{"durability", TEXT, AT(durability_name), "fsync or os (fsync)"},
+	{"streams", NUMBER, AT(streams),
+		"append: the topic has streams, and so many are made first (0: no streams)"},
+	{"expected-versions", NUMBER, AT(expected_versions),
+		"append: 1: every event goes to one of the streams and expects its version (0)"},
+	{"idle", NUMBER, AT(idle), "connections: idle subscribers (10000)"},
+	{"retention-bytes", SIZE, AT(retention_bytes), "retention: what the topic keeps (64MiB)"},
 	{"rate", NUMBER, AT(rate),
 		"requests a second, open loop: latency counts from when each was due; 0: closed "
 		"loop"},
-	{"events", NUMBER, AT(events), "replay: how many"},
+	{"events", NUMBER, AT(events), "replay, mixed, recovery: how many are stored first"},
 	{"duration", DURATION, AT(duration_us), "of each run (3s)"},
 	{"warm-up", DURATION, AT(warm_up_us), "before it, not counted (1s)"},
 	{"runs", NUMBER, AT(runs), "how many runs (3)"},
@@ -71,7 +92,17 @@ static void usage(FILE *file)
 	      "  annals-bench append --connections 64\n"
 	      "  annals-bench append --connections 1 --in-flight 8 --batch 500\n"
 	      "  annals-bench append --rate 20000 --output json\n"
-	      "  annals-bench replay --events 5000000\n",
+	      "  annals-bench append --streams 1000000 --expected-versions 1\n"
+	      "  annals-bench append --partitions 1000\n"
+	      "  annals-bench replay --events 5000000\n"
+	      "  annals-bench http-append --batch 1000 --connections 4\n"
+	      "\nhow to read it\n"
+	      "  Without --rate the loop is closed: a connection sends its next request when it\n"
+	      "  has an answer, so the rate is what the server can do with so many waiting.\n"
+	      "  With --rate it is open: requests are due at fixed times and latency counts from\n"
+	      "  then, so a stall shows in every request it delayed. Ask for latency at a rate\n"
+	      "  well below the closed loop's. The median run is by events per second; the range\n"
+	      "  beside it says how far to trust it.\n",
 		file);
 }
 
@@ -110,6 +141,11 @@ static bool check_options(struct bench_options *options)
 	       options->batch * (options->event_bytes + 64) < (4u << 20) &&
 	       options->partitions >= 1 && options->partitions <= 10000 && options->runs >= 1 &&
 	       options->runs <= BENCH_RUNS_MAX && options->rate <= 10000000 &&
+	       options->streams <= 10000000 && options->idle <= 50000 &&
+	       (options->expected_versions == 0 ||
+		       (options->streams > options->connections * options->in_flight &&
+			       options->partitions == 1 && options->batch == 1)) &&
+	       (strcmp(options->scenario, "http-append") != 0 || options->in_flight == 1) &&
 	       options->duration_us > 0;
 }
 
@@ -151,13 +187,20 @@ static const struct scenario *parse(int argc, char **argv, struct bench_options 
 		fprintf(stderr, "annals-bench: an option is outside its range\n");
 		return NULL;
 	}
-	if (strcmp(scenario->name, "replay") != 0) {
+	if (scenario->standard.events == 0) {
 		options->events = 0;
 	}
 	return scenario;
 }
 
 /* --- output */
+
+void bench_note(struct bench_result *result, const char *name, double value)
+{
+	if (result->note_count < BENCH_NOTES_MAX) {
+		result->notes[result->note_count++] = (struct bench_note){name, value};
+	}
+}
 
 static bool progress_shown;
 
@@ -195,12 +238,12 @@ static void print_one(const struct bench_options *options, const struct bench_re
 	double seconds = result->seconds > 0 ? result->seconds : 1;
 	const double values[] = {rate(result), (double)result->requests / seconds,
 		(double)result->bytes / seconds / 1e6, percentile_ms(result, 50),
-		percentile_ms(result, 99), percentile_ms(result, 99.9),
-		(double)result->latency.max_ns / 1e6, (double)result->rss_bytes / 1048576,
-		(double)result->rss_anonymous_bytes / 1048576};
+		percentile_ms(result, 90), percentile_ms(result, 99), percentile_ms(result, 99.9),
+		percentile_ms(result, 99.99), (double)result->latency.max_ns / 1e6,
+		(double)result->rss_bytes / 1048576, (double)result->rss_anonymous_bytes / 1048576};
 	static const char *const names[] = {"events_per_second", "requests_per_second",
-		"megabytes_per_second", "p50_ms", "p99_ms", "p999_ms", "max_ms", "server_rss_mib",
-		"server_anonymous_mib"};
+		"megabytes_per_second", "p50_ms", "p90_ms", "p99_ms", "p999_ms", "p9999_ms",
+		"max_ms", "server_rss_mib", "server_anonymous_mib"};
 	if (strcmp(options->output, "json") == 0) {
 		printf("{\"scenario\":\"%s\",\"run\":%llu,\"connections\":%llu,\"in_flight\":%llu,"
 		       "\"batch\":%llu,\"event_bytes\":%llu,\"partitions\":%llu,\"durability\":\"%"
@@ -214,6 +257,9 @@ static void print_one(const struct bench_options *options, const struct bench_re
 		for (size_t i = 0; i < ANNALS_COUNT_OF(values); i++) {
 			printf(",\"%s\":%.3f", names[i], values[i]);
 		}
+		for (size_t i = 0; i < result->note_count; i++) {
+			printf(",\"%s\":%.3f", result->notes[i].name, result->notes[i].value);
+		}
 		printf(",\"failed\":%llu}\n", (unsigned long long)result->failed);
 	} else if (strcmp(options->output, "csv") == 0) {
 		if (options->run == 1) {
@@ -221,6 +267,9 @@ static void print_one(const struct bench_options *options, const struct bench_re
 			       "durability,rate");
 			for (size_t i = 0; i < ANNALS_COUNT_OF(names); i++) {
 				printf(",%s", names[i]);
+			}
+			for (size_t i = 0; i < result->note_count; i++) {
+				printf(",%s", result->notes[i].name);
 			}
 			printf(",failed\n");
 		}
@@ -233,12 +282,23 @@ static void print_one(const struct bench_options *options, const struct bench_re
 		for (size_t i = 0; i < ANNALS_COUNT_OF(values); i++) {
 			printf(",%.3f", values[i]);
 		}
+		for (size_t i = 0; i < result->note_count; i++) {
+			printf(",%.3f", result->notes[i].value);
+		}
 		printf(",%llu\n", (unsigned long long)result->failed);
 	} else {
-		printf("  run %-3llu %12.0f %12.0f %9.1f %9.3f %9.3f %9.3f %9.3f %10.1f %10.1f%s\n",
-			(unsigned long long)options->run, values[0], values[1], values[2],
-			values[3], values[4], values[5], values[6], values[7], values[8],
+		printf("  run %-3llu %12.0f %12.0f %9.1f", (unsigned long long)options->run,
+			values[0], values[1], values[2]);
+		for (size_t i = 3; i < 9; i++) {
+			printf(" %9.3f", values[i]);
+		}
+		printf(" %10.1f %10.1f%s\n", values[9], values[10],
 			result->failed ? "  FAILURES" : "");
+		for (size_t i = 0; i < result->note_count; i++) {
+			printf("%s%s %.3f", i == 0 ? "          " : ", ", result->notes[i].name,
+				result->notes[i].value);
+		}
+		printf("%s", result->note_count > 0 ? "\n" : "");
 	}
 	(void)fflush(stdout);
 }
@@ -260,9 +320,9 @@ static void print_head(const struct bench_options *options)
 			(unsigned long long)options->event_bytes,
 			(unsigned long long)options->partitions, options->durability_name);
 		printf(options->rate ? ", open loop\n" : ", closed loop\n");
-		printf("  %-7s %12s %12s %9s %9s %9s %9s %9s %10s %10s\n", "", "events/s",
-			"requests/s", "MB/s", "p50 ms", "p99 ms", "p99.9 ms", "max ms", "RSS MiB",
-			"anon MiB");
+		printf("  %-7s %12s %12s %9s %9s %9s %9s %9s %9s %9s %10s %10s\n", "", "events/s",
+			"requests/s", "MB/s", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms", "p99.99 ms",
+			"max ms", "RSS MiB", "anon MiB");
 	}
 }
 
@@ -314,6 +374,12 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	default_annalsd(&options, argv[0]);
+	/* The server takes the limit over. */
+	struct rlimit files;
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &files);
+	}
 	signal(SIGINT, on_interrupt);
 	signal(SIGTERM, on_interrupt);
 	bench_server_start(&options);

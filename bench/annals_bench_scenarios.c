@@ -11,7 +11,7 @@
 #define WAIT_MS 10000
 #define EVENTS_PER_POLL 1024
 
-static struct annals_client *connect_client(struct annals_options *options)
+struct annals_client *bench_client(struct annals_options *options)
 {
 	struct annals_client *client = NULL;
 	struct annals_error error;
@@ -29,15 +29,46 @@ static int fail(const struct annals_error *error)
 	return -1;
 }
 
+/* Makes each stream with one event, its version 0. */
+static int make_streams(const struct bench_options *options)
+{
+	static struct annals_event events[500];
+	static char keys[500][16];
+	struct annals_error error;
+	struct annals_options *client_options = annals_options_new();
+	struct annals_client *client = bench_client(client_options);
+	int status = client ? ANNALS_OK : -1;
+	for (uint64_t at = 0; status == ANNALS_OK && at < options->streams;) {
+		size_t count = 0;
+		for (; count < ANNALS_COUNT_OF(events) && at < options->streams; count++, at++) {
+			snprintf(keys[count], sizeof(keys[count]), "s%07u", (unsigned)at);
+			events[count] = (struct annals_event){.type = annals_text("b"),
+				.key = annals_text(keys[count]),
+				.has_key = 1};
+		}
+		struct annals_receipt receipt;
+		status = annals_append(client, BENCH_TOPIC, 0, events, count, ANNALS_DURABILITY_OS,
+			WAIT_MS, NULL, &receipt, &error);
+		if (status != ANNALS_OK) {
+			(void)fail(&error);
+		}
+	}
+	annals_client_close(client);
+	annals_options_free(client_options);
+	return status;
+}
+
 int bench_prepare(struct bench_options *options)
 {
 	struct annals_error error;
 	struct annals_options *client_options = annals_options_new();
-	struct annals_client *client = connect_client(client_options);
+	struct annals_client *client = bench_client(client_options);
 	if (!client) {
 		return -1;
 	}
-	struct annals_topic_config config = {.partitions = (uint32_t)options->partitions};
+	struct annals_topic_config config = {.partitions = (uint32_t)options->partitions,
+		.retention_bytes = options->retention_bytes,
+		.streams = options->streams > 0};
 	(void)annals_topic_delete(client, BENCH_TOPIC, WAIT_MS, NULL);
 	int status = annals_topic_create(client, BENCH_TOPIC, &config, WAIT_MS, NULL, &error);
 	annals_client_close(client);
@@ -45,7 +76,10 @@ int bench_prepare(struct bench_options *options)
 	if (status < 0) {
 		return fail(&error);
 	}
-	if (options->events == 0) {
+	if (options->streams > 0 && make_streams(options) != 0) {
+		return -1;
+	}
+	if (options->events == 0 || strcmp(options->scenario, "mixed") == 0) {
 		return 0;
 	}
 	struct bench_result filled = {0};
@@ -59,13 +93,22 @@ int bench_prepare(struct bench_options *options)
 
 int bench_append(const struct bench_options *options, struct bench_result *ret)
 {
+	static struct bench_streams streams;
+	if (options->expected_versions && !streams.versions) {
+		streams.count = options->streams;
+		streams.versions = calloc(streams.count, sizeof(*streams.versions));
+		if (!streams.versions) {
+			return -1;
+		}
+	}
 	struct bench_load load = {.options = options,
 		.connections = options->connections,
 		.in_flight = options->in_flight,
 		.batch = options->batch,
 		.rate = options->rate,
 		.duration_us = options->duration_us,
-		.warm_up_us = options->warm_up_us};
+		.warm_up_us = options->warm_up_us,
+		.streams = options->expected_versions ? &streams : NULL};
 	return bench_load_run(&load, ret);
 }
 
@@ -137,7 +180,7 @@ int bench_produce(const struct bench_options *options, struct bench_result *ret)
 	(void)annals_options_set(client_options, ANNALS_OPTION_GENERATE_IDS, 0, NULL);
 	(void)annals_options_set(client_options, ANNALS_OPTION_IN_FLIGHT,
 		ANNALS_MAX(options->in_flight, 1u), &error);
-	struct annals_client *client = connect_client(client_options);
+	struct annals_client *client = bench_client(client_options);
 	int status = client ? annals_producer_open(client, BENCH_TOPIC, client_options, WAIT_MS,
 				      &producer, &error)
 			    : -1;
@@ -200,7 +243,7 @@ int bench_replay(const struct bench_options *options, struct bench_result *ret)
 	struct annals_consumer *consumer = NULL;
 	struct annals_start start = {ANNALS_START_EARLIEST, 0, NULL, 0};
 	struct annals_options *client_options = annals_options_new();
-	struct annals_client *client = connect_client(client_options);
+	struct annals_client *client = bench_client(client_options);
 	int status = client ? annals_consumer_open(client, BENCH_TOPIC, &start, client_options,
 				      WAIT_MS, &consumer, &error)
 			    : -1;
@@ -285,7 +328,7 @@ int bench_tail(const struct bench_options *options, struct bench_result *ret)
 	struct annals_consumer *consumer = NULL;
 	struct annals_start start = {ANNALS_START_LATEST, 0, NULL, 0};
 	struct annals_options *client_options = annals_options_new();
-	struct annals_client *client = connect_client(client_options);
+	struct annals_client *client = bench_client(client_options);
 	int status = client ? annals_consumer_open(client, BENCH_TOPIC, &start, client_options,
 				      WAIT_MS, &consumer, &error)
 			    : -1;

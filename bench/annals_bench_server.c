@@ -1,5 +1,6 @@
 #include "annals_bench.h"
 
+#include <annals/clock.h>
 #include <annals/macros.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -11,7 +12,8 @@
 #include <unistd.h>
 
 static pid_t server_pid;
-static char directory[512], log_path[600], address[300];
+static char directory[512], log_path[600], address[300], http_address[300];
+static char data_path[600];
 static bool own_directory;
 
 static void fail(const char *what)
@@ -21,7 +23,7 @@ static void fail(const char *what)
 	exit(1);
 }
 
-static void spawn(const struct bench_options *options, const char *data)
+static void spawn(const struct bench_options *options)
 {
 	server_pid = fork();
 	if (server_pid < 0) {
@@ -32,7 +34,7 @@ static void spawn(const struct bench_options *options, const char *data)
 		if (log < 0 || dup2(log, STDERR_FILENO) < 0) {
 			_exit(126);
 		}
-		execl(options->annalsd, options->annalsd, "--data-dir", data, "--http",
+		execl(options->annalsd, options->annalsd, "--data-dir", data_path, "--http",
 			"127.0.0.1:0", "--binary", "127.0.0.1:0", (char *)NULL);
 		_exit(127);
 	}
@@ -46,7 +48,14 @@ static bool find_address(void)
 	FILE *log = fopen(log_path, "r");
 	while (log && !found && fgets(line, sizeof(line), log)) {
 		const char *at = strstr(line, "protocol=binary address=");
-		found = at && sscanf(at, "protocol=binary address=%299s", address) == 1;
+		const char *http = strstr(line, "protocol=http address=");
+		if (at) {
+			(void)sscanf(at, "protocol=binary address=%299s", address);
+		}
+		if (http) {
+			(void)sscanf(http, "protocol=http address=%299s", http_address);
+		}
+		found = address[0] && http_address[0];
 	}
 	if (log) {
 		(void)fclose(log);
@@ -54,10 +63,27 @@ static bool find_address(void)
 	return found;
 }
 
+/* Spawns it and waits until it listens. */
+static int start(const struct bench_options *options)
+{
+	spawn(options);
+	for (int tries = 0; tries < 60000 && !find_address(); tries++) {
+		if (waitpid(server_pid, NULL, WNOHANG) == server_pid) {
+			server_pid = 0;
+			fprintf(stderr, "annals-bench: annalsd ended; its log is in '%s'\n",
+				log_path);
+			return -1;
+		}
+		usleep(1000);
+	}
+	return address[0] ? 0 : -1;
+}
+
 void bench_server_start(struct bench_options *options)
 {
 	if (options->server) {
 		snprintf(address, sizeof(address), "%s", options->server);
+		snprintf(http_address, sizeof(http_address), "%s", options->server);
 		return;
 	}
 	const char *base = options->data_dir  ? options->data_dir
@@ -69,20 +95,49 @@ void bench_server_start(struct bench_options *options)
 		fail("cannot make a directory for the server's data");
 	}
 	own_directory = true;
-	char data[600];
-	snprintf(data, sizeof(data), "%s/data", directory);
+	snprintf(data_path, sizeof(data_path), "%s/data", directory);
 	snprintf(log_path, sizeof(log_path), "%s/log", directory);
-	spawn(options, data);
-	for (int tries = 0; tries < 300 && !find_address(); tries++) {
-		if (waitpid(server_pid, NULL, WNOHANG) == server_pid) {
-			server_pid = 0;
-			fail("annalsd did not start; is --annalsd right?");
-		}
-		usleep(50000);
+	if (start(options) != 0) {
+		fail("annalsd did not start; is --annalsd right?");
 	}
-	if (!address[0]) {
-		fail("annalsd did not say where it listens");
+}
+
+int bench_server_restart(const struct bench_options *options, uint64_t *ret_ns)
+{
+	if (server_pid <= 0) {
+		fprintf(stderr, "annals-bench: only a server started here can be killed\n");
+		return -1;
 	}
+	kill(server_pid, SIGKILL);
+	(void)waitpid(server_pid, NULL, 0);
+	server_pid = 0;
+	address[0] = http_address[0] = '\0';
+	(void)unlink(log_path);
+	uint64_t begin_ns = clock_monotonic_ns();
+	int status = start(options);
+	*ret_ns = clock_monotonic_ns() - begin_ns;
+	return status;
+}
+
+static uint64_t data_bytes, journal_bytes;
+
+static int add_entry(const char *path, const struct stat *info, int flag, struct FTW *walk)
+{
+	if (flag == FTW_F) {
+		bool data = strcmp(path + walk->base, "data.mdb") == 0;
+		*(data ? &data_bytes : &journal_bytes) += (uint64_t)info->st_blocks * 512;
+	}
+	return 0;
+}
+
+void bench_server_disk(uint64_t *ret_data_bytes, uint64_t *ret_journal_bytes)
+{
+	data_bytes = journal_bytes = 0;
+	if (own_directory) {
+		(void)nftw(data_path, add_entry, 16, FTW_PHYS);
+	}
+	*ret_data_bytes = data_bytes;
+	*ret_journal_bytes = journal_bytes;
 }
 
 static int remove_entry(const char *path, const struct stat *info, int flag, struct FTW *walk)
@@ -109,6 +164,11 @@ void bench_server_stop(void)
 const char *bench_server_address(void)
 {
 	return address;
+}
+
+const char *bench_server_http_address(void)
+{
+	return http_address;
 }
 
 void bench_server_memory(uint64_t *ret_rss_bytes, uint64_t *ret_anonymous_bytes)
