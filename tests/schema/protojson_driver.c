@@ -9,6 +9,7 @@
  * OPTIONS: letters, or "-": n original names, e enums as numbers, d defaults, u refuse (print) or
  * ignore (parse) unknown fields, p partial.
  */
+#include <annals/jsonschema.h>
 #include <annals/protojson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -100,6 +101,8 @@ static int serve(const struct descriptor_pool *pool)
 				has(options, 'u')};
 			answer(protojson_print(pool, type, buf_bytes(&in), &print, &out, &err),
 				&out, &err);
+		} else if (strcmp(verb, "schema") == 0) {
+			answer(jsonschema_print(type, OUTPUT_BYTES_MAX, &out, &err), &out, &err);
 		} else {
 			const struct protojson_parse_options parse = {
 				OUTPUT_BYTES_MAX, has(options, 'u'), has(options, 'p')};

@@ -10,6 +10,7 @@ and proto2) and asks the driver about many random messages and texts of it:
   parse   a text -> bytes. Both messages must be equal.
   spoil   a text that was broken in one place. Both must accept it, with equal messages, or both
           refuse it.
+  schema  with python3-jsonschema: what is printed fits the type's JSON Schema.
 
 Where the two are meant to differ is_meant() says so, and docs/schemas.md says why.
 """
@@ -22,6 +23,11 @@ import struct
 import subprocess
 import sys
 import tempfile
+
+try:
+    import jsonschema
+except ImportError:
+    jsonschema = None
 
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 from google.protobuf import (any_pb2, duration_pb2, empty_pb2, field_mask_pb2, struct_pb2,
@@ -507,9 +513,23 @@ class Compare:
         self.rng = rng
         self.tell = tell
         self.counts = {}
+        self.validators = {}
 
     def count(self, what):
         self.counts[what] = self.counts.get(what, 0) + 1
+
+    def fits(self, name, text):
+        """What is printed fits the JSON Schema."""
+        if jsonschema is None:
+            return
+        if name not in self.validators:
+            schema = json.loads(self.driver.ask('schema', '-', name, b'')[0])
+            jsonschema.Draft202012Validator.check_schema(schema)
+            self.validators[name] = jsonschema.Draft202012Validator(schema)
+        for error in self.validators[name].iter_errors(json.loads(text)):
+            self.tell('schema', name, text.decode(), f'{error.json_path}: {error.message[:300]}')
+            break
+        self.count('schema')
 
     def their_text(self, message, options):
         return json_format.MessageToJson(
@@ -538,6 +558,8 @@ class Compare:
         differs = difference(json.loads(ours), theirs)
         if differs:
             self.tell(what, name, data, differs)
+        if options == '-':
+            self.fits(name, ours)
         self.count(what)
 
     def their_message(self, name, text):
