@@ -35,12 +35,14 @@ static bool same_hash(struct index_hash a, struct index_hash b)
 }
 
 /* The slot of a hash, or the empty one where it would go. */
-static uint32_t *slot_of(const struct memtable *table, struct index_hash hash)
+static struct memtable_slot *slot_of(const struct memtable *table, struct index_hash hash)
 {
-	uint32_t at = (uint32_t)hash.low & (table->slot_count - 1);
+	const uint32_t tag = (uint32_t)hash.low;
+	uint32_t at = tag & (table->slot_count - 1);
 
-	while (table->slots[at] != 0 &&
-		!same_hash(table->entries[table->slots[at] - 1].entry.hash, hash)) {
+	while (table->slots[at].place != 0 &&
+		(table->slots[at].tag != tag ||
+			!same_hash(table->entries[table->slots[at].place - 1].entry.hash, hash))) {
 		at = (at + 1) & (table->slot_count - 1);
 	}
 	return &table->slots[at];
@@ -48,21 +50,24 @@ static uint32_t *slot_of(const struct memtable *table, struct index_hash hash)
 
 static int grow_slots(struct memtable *table, uint32_t slot_count)
 {
-	struct memtable larger = *table;
+	struct memtable_slot *slots = calloc(slot_count, sizeof(*slots));
 
-	larger.slots = calloc(slot_count, sizeof(*larger.slots));
-	if (larger.slots == NULL) {
+	if (slots == NULL) {
 		return ANNALS_E_NO_MEMORY;
 	}
-	larger.slot_count = slot_count;
 	for (uint32_t i = 0; i < table->slot_count; i++) {
-		if (table->slots[i] != 0) {
-			*slot_of(&larger, table->entries[table->slots[i] - 1].entry.hash) =
-				table->slots[i];
+		uint32_t at = table->slots[i].tag & (slot_count - 1);
+		if (table->slots[i].place == 0) {
+			continue;
 		}
+		while (slots[at].place != 0) {
+			at = (at + 1) & (slot_count - 1);
+		}
+		slots[at] = table->slots[i];
 	}
 	free(table->slots);
-	*table = larger;
+	table->slots = slots;
+	table->slot_count = slot_count;
 	return 0;
 }
 
@@ -100,7 +105,7 @@ int memtable_reserve(struct memtable *table, uint32_t extra)
 int memtable_add(struct memtable *table, const struct index_entry *entry)
 {
 	struct memtable_entry *added;
-	uint32_t *slot;
+	struct memtable_slot *slot;
 	int status = memtable_reserve(table, 1);
 
 	if (status != 0) {
@@ -108,15 +113,16 @@ int memtable_add(struct memtable *table, const struct index_entry *entry)
 	}
 	slot = slot_of(table, entry->hash);
 	added = &table->entries[table->count];
-	*added = (struct memtable_entry){.entry = *entry, .previous = *slot};
-	table->hash_count += *slot == 0 ? 1 : 0;
-	*slot = ++table->count;
+	*added = (struct memtable_entry){.entry = *entry, .previous = slot->place};
+	table->hash_count += slot->place == 0 ? 1 : 0;
+	slot->place = ++table->count;
+	slot->tag = (uint32_t)entry->hash.low;
 	return 0;
 }
 
 const struct index_entry *memtable_newest(const struct memtable *table, struct index_hash hash)
 {
-	uint32_t place = table->count == 0 ? 0 : *slot_of(table, hash);
+	uint32_t place = table->count == 0 ? 0 : slot_of(table, hash)->place;
 
 	return place == 0 ? NULL : &table->entries[place - 1].entry;
 }
@@ -124,7 +130,7 @@ const struct index_entry *memtable_newest(const struct memtable *table, struct i
 /* The newest entry of a hash with order at most `to`, as a place + 1. */
 static uint32_t first_at_most(const struct memtable *table, struct index_hash hash, uint64_t to)
 {
-	uint32_t place = table->count == 0 ? 0 : *slot_of(table, hash);
+	uint32_t place = table->count == 0 ? 0 : slot_of(table, hash)->place;
 
 	while (place != 0 && table->entries[place - 1].entry.order > to) {
 		place = table->entries[place - 1].previous;

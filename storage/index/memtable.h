@@ -15,9 +15,16 @@ struct memtable_entry {
 	uint32_t unused;
 };
 
+/* Open addressing. Most of what is looked for and absent is told by the tag, without a look at an
+ * entry, and growing needs none either. */
+struct memtable_slot {
+	uint32_t place; /* + 1, of a hash's newest entry; 0: empty */
+	uint32_t tag;   /* the low half of hash.low, whose low bits are the slot to begin at */
+};
+
 struct memtable {
 	struct memtable_entry *entries;
-	uint32_t *slots; /* place + 1 of a hash's newest entry; open addressing */
+	struct memtable_slot *slots;
 	uint32_t count, capacity;
 	uint32_t slot_count, hash_count;
 };
