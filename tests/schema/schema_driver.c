@@ -8,8 +8,11 @@
  *   O set -    -        build the "old" pool for C
  *   V type bytes flags  validate; flags: bits 0 unknown fields, 1 unknown enums, 2 wire mismatch
  *                       allowed, 3 required may be missing
+ *   C file -    -       compare the file of the old pool with that of the new; a line per finding:
+ *                       rule, breaks, path
  */
 #include <annals/buf.h>
+#include <annals/compat.h>
 #include <annals/descriptor.h>
 #include <annals/validate.h>
 #include <stdio.h>
@@ -67,6 +70,25 @@ static int validate(struct driver *driver)
 	return status == 0 ? buf_add(&driver->out, &result, sizeof(result)) : status;
 }
 
+static int compare(struct driver *driver)
+{
+	const struct bytes name = buf_bytes(&driver->parts[0]);
+	const struct descriptor_file *old_file = descriptor_pool_find_file(driver->old, name);
+	const struct descriptor_file *new_file = descriptor_pool_find_file(driver->pool, name);
+	struct compat_report report = {0};
+	if (old_file == NULL || new_file == NULL) {
+		return error_fail(&driver->err, ANNALS_E_NOT_FOUND, "there is no such file");
+	}
+	int status = compat_compare_files(old_file, new_file, &report, &driver->err);
+	for (size_t i = 0; status == 0 && i < report.count; i++) {
+		const struct compat_finding *finding = &report.findings[i];
+		status = buf_printf(&driver->out, "%s %u %s\n", compat_rule_name(finding->rule),
+			finding->breaks, finding->path);
+	}
+	compat_report_release(&report);
+	return status;
+}
+
 struct verb {
 	char name;
 	int (*run)(struct driver *driver);
@@ -82,7 +104,8 @@ static int build_old(struct driver *driver)
 	return build(driver, &driver->old);
 }
 
-static const struct verb verbs[] = {{'D', build_new}, {'O', build_old}, {'V', validate}};
+static const struct verb verbs[] = {
+	{'C', compare}, {'D', build_new}, {'O', build_old}, {'V', validate}};
 
 static int read_part(struct buf *part)
 {
