@@ -558,7 +558,7 @@ class Compare:
         differs = difference(json.loads(ours), theirs)
         if differs:
             self.tell(what, name, data, differs)
-        if options == '-':
+        if options == '-' and message.IsInitialized():
             self.fits(name, ours)
         self.count(what)
 
