@@ -91,6 +91,8 @@ static int run(struct cli *cli, int argc, char **argv)
 			"follow the end and commit offsets (2)"},
 		{"writers", CLI_NUMBER, &options.writers, NULL, "N",
 			"append to streams under conditions, over HTTP (3)"},
+		{"members", CLI_NUMBER, &options.members, NULL, "N",
+			"lease and settle events as members of a group by event (2)"},
 		{"kill-points", CLI_FLAG, &options.kill_points, NULL, NULL,
 			"one round for each kill point compiled in (-Dfault_injection=true)"},
 		{"keep", CLI_FLAG, &options.keep, NULL, NULL,
@@ -103,7 +105,7 @@ static int run(struct cli *cli, int argc, char **argv)
 		options.rounds = 0;
 	}
 	if (options.producers + options.readers + options.tails + options.committers +
-			options.writers >
+			options.writers + options.members >
 		60) {
 		return cli_fail(ANNALS_E_LIMIT, "at most 60 clients");
 	}

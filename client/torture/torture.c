@@ -25,7 +25,8 @@ void torture_options_init(struct torture_options *options)
 		.readers = 2,
 		.tails = 2,
 		.committers = 2,
-		.writers = 3};
+		.writers = 3,
+		.members = 2};
 }
 
 /* ---- the workers as a whole ---- */
@@ -51,6 +52,7 @@ static int start_workers(struct torture *torture, struct error *err)
 	add_workers(torture, WORKER_TAIL, options->tails);
 	add_workers(torture, WORKER_COMMITTER, options->committers);
 	add_workers(torture, WORKER_WRITER, options->writers);
+	add_workers(torture, WORKER_MEMBER, options->members);
 	add_workers(torture, WORKER_JANITOR, 1);
 	for (unsigned i = 0; i < torture->worker_count; i++) {
 		if (pthread_create(&torture->workers[i].thread, NULL, worker_main,
@@ -110,6 +112,8 @@ static void add_counts(struct torture_report *report, const struct checker_repor
 	report->reads += judged->reads;
 	report->commits += judged->commits;
 	report->fetches += judged->fetches;
+	report->deliveries += judged->deliveries;
+	report->settlements += judged->settlements;
 	report->events_acknowledged += judged->events_acknowledged;
 	report->events_read += judged->events_read;
 	report->events_known += judged->events_known;

@@ -548,6 +548,9 @@ void *worker_main(void *arg)
 	case WORKER_WRITER:
 		writer_run(worker);
 		break;
+	case WORKER_MEMBER:
+		member_run(worker);
+		break;
 	case WORKER_JANITOR:
 		tidy(worker);
 		break;

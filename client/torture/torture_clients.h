@@ -12,5 +12,7 @@ struct history_op worker_begin(
 
 /* The loop of a conditional writer. */
 void writer_run(struct worker *worker);
+/* The loop of a member of a group by event. */
+void member_run(struct worker *worker);
 
 #endif

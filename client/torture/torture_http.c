@@ -157,3 +157,48 @@ int http_exchange(struct http_connection *connection, unsigned timeout_ms, const
 	}
 	return status;
 }
+
+enum history_outcome http_outcome(int status, const char *body)
+{
+	if (status == 200) {
+		return HISTORY_DONE;
+	}
+	if (status == 412 || status == 409) {
+		return HISTORY_CONFLICT;
+	}
+	if (status == ANNALS_E_UNAVAILABLE) {
+		return HISTORY_REFUSED;
+	}
+	if (status < 0 || status == 500 || strstr(body, "outcome-unknown") != NULL) {
+		return HISTORY_UNKNOWN;
+	}
+	return HISTORY_REFUSED;
+}
+
+bool http_json_number(const char *json, const char *name, uint64_t *ret)
+{
+	char quoted[40];
+	const char *found;
+
+	(void)snprintf(quoted, sizeof(quoted), "\"%s\":", name);
+	found = strstr(json, quoted);
+	if (found == NULL) {
+		return false;
+	}
+	*ret = strtoull(found + strlen(quoted), NULL, 10);
+	return true;
+}
+
+struct annals_bytes http_json_text(const char *line, const char *name)
+{
+	char quoted[40];
+	const char *found;
+
+	(void)snprintf(quoted, sizeof(quoted), "\"%s\":\"", name);
+	found = strstr(line, quoted);
+	if (found == NULL) {
+		return annals_text("");
+	}
+	found += strlen(quoted);
+	return (struct annals_bytes){found, strcspn(found, "\"")};
+}

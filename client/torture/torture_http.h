@@ -6,7 +6,10 @@
 #ifndef CLIENT_TORTURE_HTTP_H
 #define CLIENT_TORTURE_HTTP_H
 
+#include "history.h"
+
 #include <annals/buf.h>
+#include <annals/client.h>
 
 struct http_connection {
 	int fd; /* -1: none */
@@ -24,5 +27,13 @@ void http_connection_release(struct http_connection *connection);
  */
 int http_exchange(struct http_connection *connection, unsigned timeout_ms,
 	const char **ret_body) ANNALS_MUST_CHECK;
+
+/* What an answer to a request that changes something means. */
+enum history_outcome http_outcome(int status, const char *body);
+/* The number behind the first "name": of a JSON text. */
+bool http_json_number(const char *json, const char *name, uint64_t *ret);
+/* The text behind the first "name":" up to the next quote, empty if there is none: what torture
+ * clients put there holds no escapes. */
+struct annals_bytes http_json_text(const char *json, const char *name);
 
 #endif

@@ -37,7 +37,8 @@ static int print_counts(const struct torture_report *report, struct buf *out)
 		" in conflict, %" PRIu64 " refused, %" PRIu64 " unknown; %" PRIu64 " were retries\n"
 		"events    %" PRIu64 " acknowledged, %" PRIu64 " stored, %" PRIu64
 		" read by clients\n"
-		"clients   %" PRIu64 " reads, %" PRIu64 " commits, %" PRIu64 " fetches\n"
+		"clients   %" PRIu64 " reads, %" PRIu64 " commits, %" PRIu64 " fetches, %" PRIu64
+		" deliveries, %" PRIu64 " settlements\n"
 		"judged    %" PRIu64 " times (at most %" PRIu64 " ms), annalsd verify %" PRIu64
 		" times\n",
 		report->seed, report->rounds, report->seconds, report->eras,
@@ -47,7 +48,8 @@ static int print_counts(const struct torture_report *report, struct buf *out)
 		report->appends_done, report->appends_conflict, report->appends_refused,
 		report->appends_unknown, report->retries, report->events_acknowledged,
 		report->events_known, report->events_read, report->reads, report->commits,
-		report->fetches, report->checks, report->check_ms_max, report->verifications);
+		report->fetches, report->deliveries, report->settlements, report->checks,
+		report->check_ms_max, report->verifications);
 }
 
 static int print_verdict(const struct torture_report *report, struct buf *out)

@@ -47,21 +47,6 @@ static int ask(struct writer *writer, const char *method, const char *path, cons
 	return http_exchange(&writer->http, TORTURE_CALL_MS, ret_body);
 }
 
-/* The number behind "name": in a JSON text. */
-static bool find_number(const char *json, const char *name, uint64_t *ret)
-{
-	char quoted[40];
-	const char *found;
-
-	(void)snprintf(quoted, sizeof(quoted), "\"%s\":", name);
-	found = strstr(json, quoted);
-	if (found == NULL) {
-		return false;
-	}
-	*ret = strtoull(found + strlen(quoted), NULL, 10);
-	return true;
-}
-
 static void plan(struct writer *writer, struct attempt *attempt)
 {
 	static const char digits[] = "0123456789abcdef";
@@ -96,37 +81,20 @@ static void plan(struct writer *writer, struct attempt *attempt)
 	return;
 }
 
-static enum history_outcome outcome_of(int status, const char *body)
-{
-	if (status == 200) {
-		return HISTORY_DONE;
-	}
-	if (status == 412 || status == 409) {
-		return HISTORY_CONFLICT;
-	}
-	if (status == ANNALS_E_UNAVAILABLE) {
-		return HISTORY_REFUSED;
-	}
-	if (status < 0 || status == 500 || strstr(body, "outcome-unknown") != NULL) {
-		return HISTORY_UNKNOWN;
-	}
-	return HISTORY_REFUSED;
-}
-
 /* What the answer says, into the record and into what the writer knows. */
 static void learn(struct writer *writer, const struct attempt *attempt, const char *body,
 	enum history_outcome outcome, struct history_part *part)
 {
 	uint64_t version;
 
-	if (outcome == HISTORY_DONE && find_number(body, "offset", &part->offset) &&
-		find_number(body, "version", &part->version)) {
+	if (outcome == HISTORY_DONE && http_json_number(body, "offset", &part->offset) &&
+		http_json_number(body, "version", &part->version)) {
 		part->mask |= HISTORY_PART_OFFSET | HISTORY_PART_VERSION;
 		part->mask |= strstr(body, "\"replayed\":true") ? HISTORY_PART_REPLAYED : 0;
 		writer->next[attempt->stream] = part->version + 1;
 	} else if (outcome == HISTORY_CONFLICT) {
 		version = 0;
-		if (find_number(body, "currentVersion", &version)) {
+		if (http_json_number(body, "currentVersion", &version)) {
 			version++;
 		}
 		part->version = version;
@@ -161,7 +129,7 @@ static enum history_outcome send_once(struct writer *writer, struct attempt *att
 	status = ask(writer, "POST", attempt->key, head, attempt->data, &body);
 	op.attempt = ++attempt->number;
 	op.mask |= HISTORY_OP_IDEMPOTENT;
-	op.outcome = outcome_of(status, body);
+	op.outcome = http_outcome(status, body);
 	op.parts = &part;
 	op.part_count = 1;
 	learn(writer, attempt, body, op.outcome, &part);
@@ -203,7 +171,7 @@ static void look(struct writer *writer, uint32_t stream)
 
 	(void)snprintf(key, sizeof(key), TORTURE_STREAM_KEY, stream);
 	status = ask(writer, "GET", key, "", NULL, &body);
-	if (status == 200 && find_number(body, "version", &part.end)) {
+	if (status == 200 && http_json_number(body, "version", &part.end)) {
 		part.end++;
 	} else if (status != 404 || strstr(body, "never had an event") == NULL) {
 		return;
@@ -215,21 +183,6 @@ static void look(struct writer *writer, uint32_t stream)
 	op.return_ns = clock_monotonic_ns();
 	torture_record(writer->worker->torture, &op);
 	writer->next[stream] = part.end;
-}
-
-/* The text behind "name":" up to the next quote: ids and data here hold none. */
-static struct annals_bytes find_text(const char *line, const char *name)
-{
-	char quoted[40];
-	const char *found;
-
-	(void)snprintf(quoted, sizeof(quoted), "\"%s\":\"", name);
-	found = strstr(line, quoted);
-	if (found == NULL) {
-		return annals_text("");
-	}
-	found += strlen(quoted);
-	return (struct annals_bytes){found, strcspn(found, "\"")};
 }
 
 /* A page of a stream somewhere in its past. */
@@ -250,12 +203,12 @@ static void read_page(struct writer *writer, uint32_t stream)
 		return;
 	}
 	for (const char *line = body; *line != 0 && part.count < PAGE_EVENTS_MAX;) {
-		struct annals_event event = {.id = find_text(line, "id"),
-			.type = find_text(line, "type"),
-			.key = find_text(line, "partitionkey"),
-			.data = find_text(line, "data")};
+		struct annals_event event = {.id = http_json_text(line, "id"),
+			.type = http_json_text(line, "type"),
+			.key = http_json_text(line, "partitionkey"),
+			.data = http_json_text(line, "data")};
 		uint64_t version = 0;
-		if (!find_number(line, "annalsversion", &version) ||
+		if (!http_json_number(line, "annalsversion", &version) ||
 			version != part.version + part.count) {
 			torture_problem(writer->worker->torture,
 				"client %u: a page of stream %s holds version %" PRIu64
