@@ -1,6 +1,8 @@
 /* Polls, what comes of leases, seeking, timers. */
 #include "delivery_internal.h"
 
+#include <annals/fault.h>
+
 #include <stdlib.h>
 
 #define WAIT_US_MAX UINT64_C(60000000)
@@ -330,6 +332,9 @@ static int settle_one(struct group *group, const struct settle_request *request,
 	progress = &at->progress;
 	switch (request->kind) {
 	case SETTLE_ACKNOWLEDGE:
+		if (ANNALS_MUTATION("forget_acknowledgements") && entry->offset % 16 == 0) {
+			return 0;
+		}
 		status = progress_acknowledge(progress, entry->offset, entry->lease);
 		break;
 	case SETTLE_EXTEND:

@@ -6,7 +6,7 @@ annals=$1 annalsd=$2 seeds=${3:-1} failed=0
 dir=$(mktemp -d /tmp/annals-mutations-XXXXXX) || exit 1
 trap 'rm -rf "$dir"' EXIT
 for mutation in acknowledge_before_write acknowledge_before_sync commit_other_offsets forget_ids ignore_conditions \
-	overlook_drafted_versions; do
+	overlook_drafted_versions forget_acknowledgements; do
 	seed=1
 	while [ "$seed" -le "$seeds" ]; do
 		if ANNALS_MUTATION=$mutation "$annals" torture --annalsd "$annalsd" --dir "$dir" --seed "$seed" --rounds 40 >"$dir/out" 2>&1; then
