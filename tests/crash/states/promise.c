@@ -460,6 +460,9 @@ static int compare_spans(const void *a, const void *b)
 
 static void judge_positions(struct promises *promises, struct verdict *verdict)
 {
+	if (promises->span_count == 0) {
+		return;
+	}
 	qsort(promises->spans, promises->span_count, sizeof(*promises->spans), compare_spans);
 	for (size_t i = 1; i < promises->span_count; i++) {
 		const struct span *before = &promises->spans[i - 1];

@@ -39,7 +39,7 @@
 
 struct settings {
 	uint64_t states, seed, seconds;
-	unsigned rounds, jobs, point;
+	unsigned rounds, jobs, point, every;
 	uint64_t state;
 	bool one, drop_trace;
 	const char *trace, *dir;
@@ -56,7 +56,7 @@ struct progress {
 	uint64_t deadline_ns;
 };
 
-static struct settings settings = {.states = 5000, .rounds = 1, .jobs = 2};
+static struct settings settings = {.states = 5000, .rounds = 1, .jobs = 2, .every = 1};
 static struct progress *progress;
 
 static void die(const char *what)
@@ -256,7 +256,8 @@ static void run_job(const char *trace, const char *dir, unsigned job, uint64_t w
 	}
 	image = image_open(trace, own);
 	while (image_next(image, take_mark, promises)) {
-		if (!settings.one || image_point(image) == settings.point) {
+		if (settings.one ? image_point(image) == settings.point
+				 : image_point(image) % settings.every == 0) {
 			check_point(image, promises, own, job, wanted, &number);
 		}
 		if (progress->problems >= PROBLEMS_SHOWN ||
@@ -274,7 +275,8 @@ static void ignore_mark(void *arg, const struct mark *mark)
 	(void)mark;
 }
 
-/* How many states of each point are to be looked at so that it makes `budget` in all. */
+/* How many states of each point are to be looked at so that it makes about `budget` in all; with
+ * fewer than two for each point, only every so manyth point is looked at. */
 static uint64_t share_out(const char *trace, const char *dir, uint64_t budget)
 {
 	static uint64_t counts[1u << 17];
@@ -287,7 +289,8 @@ static uint64_t share_out(const char *trace, const char *dir, uint64_t budget)
 		total += counts[points++];
 	}
 	image_close(image);
-	for (uint64_t sum = 0; budget != 0 && sum < budget && sum < total; wanted++) {
+	settings.every = budget == 0 || budget >= 2 * points ? 1 : 2 * points / (unsigned)budget;
+	for (uint64_t sum = 0; budget > 2 * points && sum < budget && sum < total; wanted++) {
 		sum = 0;
 		for (unsigned i = 0; i < points; i++) {
 			sum += counts[i] < wanted ? counts[i] : wanted;
@@ -295,7 +298,7 @@ static uint64_t share_out(const char *trace, const char *dir, uint64_t budget)
 	}
 	(void)printf("%u points with %" PRIu64 " states counted out\n", points, total);
 	(void)fflush(stdout);
-	return budget == 0 ? UINT64_MAX : wanted - 1;
+	return budget == 0 ? UINT64_MAX : wanted;
 }
 
 /* ---- Rounds ---- */
