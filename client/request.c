@@ -83,17 +83,19 @@ static void call_free(struct call *call)
 	free(call);
 }
 
+static bool keep_answer(struct call *call, const struct frame *response)
+{
+	const struct bytes control = response->control, data = response->data;
+	return (control.size == 0 ||
+		       buf_add(&call->answer, control.data, control.size) == ANNALS_OK) &&
+	       (data.size == 0 || buf_add(&call->answer_data, data.data, data.size) == ANNALS_OK);
+}
+
 static void call_complete(struct request *request, int status, const struct frame *response,
 	const struct annals_error *error)
 {
 	struct call *call = request->arg;
-	if (status == ANNALS_OK && response->control.size > 0 &&
-		buf_add(&call->answer, response->control.data, response->control.size) !=
-			ANNALS_OK) {
-		status = client_error(&call->error, ANNALS_E_NO_MEMORY, "no memory for the answer");
-	} else if (status == ANNALS_OK && response->data.size > 0 &&
-		   buf_add(&call->answer_data, response->data.data, response->data.size) !=
-			   ANNALS_OK) {
+	if (status == ANNALS_OK && !keep_answer(call, response)) {
 		status = client_error(&call->error, ANNALS_E_NO_MEMORY, "no memory for the answer");
 	} else if (error) {
 		call->error = *error;
