@@ -113,7 +113,7 @@ static int collect_section(struct collection *collection, uint32_t topic_id, enu
 	const uint8_t wanted = run_section_byte(kind, section);
 	uint32_t freed = 0;
 	uint64_t next_id = 0;
-	struct bytes key;
+	struct bytes key = {0};
 
 	while (collection->pages_left > 0) {
 		uint64_t run_id;
@@ -173,7 +173,7 @@ int run_collect_garbage(struct env *env, MDB_txn *txn, uint64_t building, uint32
 	struct collection collection = {
 		.building = building, .pages_left = ANNALS_MIN(pages_max, (uint32_t)INT32_MAX / 2)};
 	uint32_t topics = 0, freed = 0, topic_id = *cursor_topic;
-	struct bytes key;
+	struct bytes key = {0};
 	int status = open_cursor(env, txn, &collection.cursor, err);
 
 	if (status != 0) {
@@ -209,7 +209,7 @@ int run_delete_topic(
 	struct env *env, MDB_txn *txn, uint32_t topic_id, uint32_t pages_max, struct error *err)
 {
 	MDB_cursor *cursor;
-	struct bytes key;
+	struct bytes key = {0};
 	int status = open_cursor(env, txn, &cursor, err);
 
 	if (status != 0) {

@@ -97,7 +97,7 @@ static int ask_filter(MDB_cursor *cursor, uint32_t topic_id, enum index_kind kin
 	const struct run *run, struct index_hash hash, struct error *err)
 {
 	uint32_t number = run_filter_line(hash, run->filter_lines);
-	const uint8_t *part;
+	const uint8_t *part = NULL;
 	int status = run_filter_part(
 		cursor, topic_id, kind, run, number / RUN_FILTER_PART_LINES, &part, err);
 
