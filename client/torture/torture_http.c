@@ -137,7 +137,7 @@ static int receive(struct http_connection *connection, uint64_t deadline_ns, con
 		}
 	}
 	return strncmp((const char *)answer->data, "HTTP/1.1 ", 9) == 0
-		       ? atoi((const char *)answer->data + 9)
+		       ? (int)strtol((const char *)answer->data + 9, NULL, 10)
 		       : ANNALS_E_DISCONNECTED;
 }
 

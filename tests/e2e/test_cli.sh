@@ -164,6 +164,12 @@ on_terminal append bad "$quakes" && shows out 'appended 1,707 events'
 python3 -c 'for i in range(100000): print("{\"specversion\":\"1.0\",\"id\":\"%d\",\"source\":\"/e2e\",\"type\":\"n\"}" % i)' >"$work/many"
 on_terminal append bad "$work/many" && shows out 'appending [' && shows out '/s, '
 
+# --- torture
+runs 3 torture --annalsd /nonexistent
+runs 2 torture --rounds many
+runs 0 torture --annalsd "$ANNALSD" --dir "$work" --rounds 1 --seed 1 && shows out 'PASSED'
+[ -z "$(find "$work" -name 'annals-torture-*')" ] || fail 'a run that passed left its directory'
+
 # --- the end
 runs 0 topic delete bad --yes && runs 3 topic show bad
 stop_server TERM
