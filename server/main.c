@@ -137,6 +137,9 @@ int main(int argc, char **argv)
 	case OPTIONS_VERIFY:
 		code = verify_command(request.argument, options);
 		break;
+	case OPTIONS_SALVAGE:
+		code = salvage_command(request.argument, request.second, options);
+		break;
 	case OPTIONS_RUN:
 		code = run(argc, argv, &options);
 		break;

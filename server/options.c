@@ -387,6 +387,15 @@ static int take_word(
 		}
 		request->command = OPTIONS_VERIFY;
 		request->argument = argv[++*index];
+	} else if (strcmp(word, "repair") == 0) {
+		if (*index + 3 >= argc || strcmp(argv[*index + 1], "--salvage") != 0) {
+			return error_fail(err, ANNALS_E_INVALID,
+				"write annalsd repair --salvage NEW_DIR DIR");
+		}
+		request->command = OPTIONS_SALVAGE;
+		request->second = argv[*index + 2];
+		request->argument = argv[*index + 3];
+		*index += 3;
 	} else {
 		return unknown_option(bytes_text(word), "on the command line", err);
 	}

@@ -56,10 +56,19 @@ int option_format(const struct options *options, const struct option_def *def,
 	struct buf *out) ANNALS_MUST_CHECK;
 
 /* What the command line asked for besides options. */
-enum options_command { OPTIONS_RUN, OPTIONS_HELP, OPTIONS_VERSION, OPTIONS_PRINT, OPTIONS_VERIFY };
+enum options_command {
+	OPTIONS_RUN,
+	OPTIONS_HELP,
+	OPTIONS_VERSION,
+	OPTIONS_PRINT,
+	OPTIONS_VERIFY,
+	OPTIONS_SALVAGE
+};
 struct options_request {
 	enum options_command command;
-	const char *argument; /* verify: the directory; print: the format. Borrowed from argv. */
+	const char *argument; /* verify, salvage: the directory; print: the format. Borrowed from
+				 argv. */
+	const char *second;   /* salvage: the new directory */
 };
 
 /*

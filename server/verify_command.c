@@ -72,3 +72,39 @@ int verify_command(const char *data_dir, const struct options *options)
 	}
 	return report.problems == 0 ? 0 : 1;
 }
+
+static void on_lost(void *arg, const char *text)
+{
+	clear_bar(arg);
+	(void)fprintf(stderr, "lost: %s\n", text);
+}
+
+int salvage_command(const char *data_dir, const char *new_dir, const struct options *options)
+{
+	struct printer printer = {.terminal = isatty(STDERR_FILENO) == 1};
+	struct salvage_options salvage = {
+		.data_dir = data_dir,
+		.new_dir = new_dir,
+		.map_bytes = options->map_bytes,
+		.progress = on_progress,
+		.lost = on_lost,
+		.arg = &printer,
+	};
+	struct salvage_report report = {0};
+	struct error err = {0};
+	int status = store_salvage(&salvage, &report, &err);
+	clear_bar(&printer);
+	if (status != 0) {
+		(void)fprintf(stderr, "annalsd: cannot salvage '%s': %s\n", data_dir, err.text);
+		return 1;
+	}
+	printf("%s: %llu topics, %llu events in %llu batches, %llu committed offsets\n", new_dir,
+		(unsigned long long)report.topics, (unsigned long long)report.events,
+		(unsigned long long)report.batches, (unsigned long long)report.offsets);
+	if (report.database_is_damaged) {
+		printf("LMDB's tree was damaged: its pages were searched one by one\n");
+	}
+	printf("%llu events in %llu ranges of offsets are lost, named above\n",
+		(unsigned long long)report.lost_events, (unsigned long long)report.lost_ranges);
+	return 0;
+}

@@ -4,7 +4,8 @@
  * hangs, no read gives other bytes than were written or skips some with success, and what cannot be
  * opened says why.
  *
- * usage: test_bitrot [--count N] [--seed S] [--verbose]
+ * usage: test_bitrot [--count N] [--seed S] [--salvage] [--verbose]
+ * --salvage: what is intact is written to a new store instead, and that is checked.
  */
 #include "store_harness.h"
 
@@ -34,15 +35,16 @@ static const char *const damage_names[DAMAGES] = {
 	"flip", "zeroed sector", "zeroed page", "swapped pages", "stale page", "truncated"};
 
 struct result {
-	uint64_t read_errors, batches_read, problems;
+	uint64_t read_errors, batches_read, problems, holes;
 	bool opened, newest_lost;
 	char text[256], failure[256];
 };
 
 static struct result *result;
+static bool is_cut; /* the damage is TRUNCATE */
 static struct buf bodies[APPENDS];
 static uint32_t body_crcs[APPENDS];
-static char good[64], rotten[64], stale[64];
+static char good[64], rotten[64], stale[64], saved[64];
 static uint64_t expected_ends[TOPICS];
 static uint32_t topic_ids[TOPICS];
 
@@ -275,6 +277,86 @@ static void verify_store(void)
 	_exit(0);
 }
 
+/* ---- Salvage ---- */
+
+/* What was saved is right, in its place, and the rest is holes. */
+static void read_saved(struct store *store, uint32_t t)
+{
+	uint64_t offset = 0;
+	struct partition_info info;
+	if (store_partition_info(store, topic_ids[t], 0, &info) != 0) {
+		fail("a topic was not saved");
+	}
+	if (info.first_offset != 0) {
+		fail("the first offset moved");
+	}
+	while (offset < info.end_offset) {
+		struct read_request page = {.base.operation = STORE_READ,
+			.topic_id = topic_ids[t],
+			.offset = offset,
+			.bytes_max = 256u << 10};
+		(void)store_read(store, &page.base, 0);
+		if (page.base.status != 0 || page.batches.size == 0) {
+			fail("the new store cannot be read");
+		}
+		struct bytes left = buf_bytes(&page.batches);
+		while (left.size > 0) {
+			struct batch batch;
+			if (batch_view(left, &batch) != 0 || batch.stamp.base_offset != offset) {
+				fail("the new store has a gap");
+			}
+			uint32_t i = (uint32_t)(offset / EVENTS) * TOPICS + t;
+			if (batch.stamp.kind == BATCH_HOLE) {
+				result->holes += batch.stamp.count;
+			} else if (i >= APPENDS || batch.stamp.body_crc != body_crcs[i]) {
+				fail("the new store holds something else at an offset");
+			} else {
+				result->batches_read++;
+			}
+			offset += batch.stamp.count;
+			left = bytes_of(
+				left.data + batch.stored.size, left.size - batch.stored.size);
+		}
+		buf_release(&page.batches);
+	}
+}
+
+static void salvage_store(void)
+{
+	struct salvage_options salvage = {
+		.data_dir = rotten, .new_dir = saved, .map_bytes = 256u << 20};
+	struct salvage_report report;
+	struct verify_options verify = {
+		.data_dir = saved, .map_bytes = 256u << 20, .problem = note_problem};
+	struct verify_report checked;
+	struct store_options options;
+	struct store *store;
+	struct error err = {0};
+	(void)alarm(SECONDS_MAX);
+	if (store_salvage(&salvage, &report, &err) != 0) {
+		fail(err.text);
+	}
+	if (store_verify(&verify, &checked, &err) != 0 || checked.problems > 0) {
+		fail(result->text);
+	}
+	store_options_init(&options);
+	options.data_dir = saved;
+	options.map_bytes = 256u << 20;
+	if (store_open(&options, &store, &err) != 0) {
+		fail(err.text);
+	}
+	for (uint32_t t = 0; t < TOPICS; t++) {
+		read_saved(store, t);
+	}
+	store_close(store);
+	/* One damage touches a page or two, unless it cuts a file short. */
+	if (report.lost_events != result->holes ||
+		(!is_cut && result->batches_read < APPENDS / 2)) {
+		fail("more was lost than can be");
+	}
+	_exit(0);
+}
+
 /* ---- Damage ---- */
 
 struct target {
@@ -389,10 +471,29 @@ static int in_child(void (*fn)(void))
 }
 
 struct totals {
-	unsigned done, refused, read_failed, verified, silent, newest, signals, wrong;
+	unsigned done, refused, read_failed, verified, silent, newest, signals, wrong, saved, holes;
 };
 
-static void one(struct random *random, bool verbose, struct totals *totals)
+static void save(const char *what, bool verbose, struct totals *totals)
+{
+	char command[128];
+	(void)snprintf(command, sizeof(command), "rm -rf '%s'", saved);
+	(void)(system(command) != 0);
+	memset(result, 0, sizeof(*result));
+	int code = in_child(salvage_store);
+	totals->saved += code == 0;
+	totals->holes += result->holes > 0;
+	if (code != 0) {
+		totals->wrong++;
+		(void)fprintf(stderr, "FAILED %s: salvage %d: %s\n", what, code, result->failure);
+	} else if (verbose) {
+		(void)printf("%s: saved %llu batches, %llu offsets are holes\n", what,
+			(unsigned long long)result->batches_read,
+			(unsigned long long)result->holes);
+	}
+}
+
+static void one(struct random *random, bool verbose, bool salvages, struct totals *totals)
 {
 	char what[256];
 	enum damage damage = (enum damage)(random_next(random) % DAMAGES);
@@ -404,6 +505,11 @@ static void one(struct random *random, bool verbose, struct totals *totals)
 		return;
 	}
 	totals->done++;
+	if (salvages) {
+		is_cut = damage == TRUNCATE;
+		save(what, verbose, totals);
+		return;
+	}
 	memset(result, 0, sizeof(*result));
 	int verify_code = in_child(verify_store);
 	uint64_t problems = result->problems;
@@ -441,12 +547,14 @@ int main(int argc, char **argv)
 {
 	unsigned count = 100;
 	struct random random = {1};
-	bool verbose = false;
+	bool verbose = false, salvages = false;
 	struct totals totals = {0};
 	char base[] = "/dev/shm/annals-bitrot-XXXXXX";
 	for (int i = 1; i < argc; i++) {
 		if (strcmp(argv[i], "--verbose") == 0) {
 			verbose = true;
+		} else if (strcmp(argv[i], "--salvage") == 0) {
+			salvages = true;
 		} else if (strcmp(argv[i], "--count") == 0 && i + 1 < argc) {
 			count = (unsigned)atoi(argv[++i]);
 		} else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc) {
@@ -461,6 +569,7 @@ int main(int argc, char **argv)
 	(void)snprintf(good, sizeof(good), "%s/good", base);
 	(void)snprintf(rotten, sizeof(rotten), "%s/rotten", base);
 	(void)snprintf(stale, sizeof(stale), "%s/stale", base);
+	(void)snprintf(saved, sizeof(saved), "%s/saved", base);
 	if (!populate()) {
 		(void)fprintf(stderr, "cannot populate the store\n");
 		return 2;
@@ -472,12 +581,15 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	for (unsigned i = 0; i < count; i++) {
-		one(&random, verbose, &totals);
+		one(&random, verbose, salvages, &totals);
 	}
 	(void)printf("%u damages: %u refused at the start, %u failed reads, %u without effect on "
 		     "reads, %u took the newest block; verify found %u; %u signals, %u wrong\n",
 		totals.done, totals.refused, totals.read_failed, totals.silent, totals.newest,
 		totals.verified, totals.signals, totals.wrong);
+	if (salvages) {
+		(void)printf("%u salvaged, %u of them with holes\n", totals.saved, totals.holes);
+	}
 	(void)nftw(base, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 	return totals.signals + totals.wrong == 0 && totals.done > 0 ? 0 : 1;
 }

@@ -547,4 +547,29 @@ struct verify_options {
 int store_verify(const struct verify_options *options, struct verify_report *ret,
 	struct error *err) ANNALS_MUST_CHECK;
 
+struct salvage_report {
+	uint64_t topics, batches, events, offsets, rows;
+	uint64_t lost_events, lost_ranges; /* offsets that were kept in use and are holes now */
+	uint64_t journal_blocks, damaged_frames;
+	bool database_is_damaged; /* LMDB's tree was not followed, its pages were searched */
+};
+struct salvage_options {
+	const char *data_dir; /* of a store that nobody has open; nothing in it is changed */
+	const char *new_dir;  /* does not exist, or is empty */
+	uint64_t map_bytes;   /* as in store_options */
+	void (*progress)(void *arg, uint64_t done, uint64_t total); /* may be NULL */
+	void (*lost)(void *arg, const char *text); /* one sentence for each loss; may be NULL */
+	void *arg;
+};
+/*
+ * Writes what is intact in a damaged store to a new one: topics with their ids and settings, batches
+ * with their offsets, positions and times, groups' offsets, rows. A range of lost offsets is a hole:
+ * readers go on behind it. Needs about 100 bytes of memory for each batch. What LMDB and the journal
+ * disagree about is taken from the journal. ANNALS_E_NOT_FOUND, ANNALS_E_LOCKED,
+ * ANNALS_E_FORMAT_NEWER, ANNALS_E_INVALID (new_dir), ANNALS_E_STORAGE_FULL, ANNALS_E_IO,
+ * ANNALS_E_NO_MEMORY, ANNALS_E_CORRUPT_DATA (what is left contradicts itself).
+ */
+int store_salvage(const struct salvage_options *options, struct salvage_report *ret,
+	struct error *err) ANNALS_MUST_CHECK;
+
 #endif
