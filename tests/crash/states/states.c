@@ -36,6 +36,7 @@
 #define JOBS_MAX 64u
 #define LIVES 3u
 #define PROBLEMS_SHOWN 10u
+#define BUDGET_AFTER_FAILURE 200u
 
 struct settings {
 	uint64_t states, seed, seconds;
@@ -398,7 +399,8 @@ static void run_round(uint64_t budget)
 	} else {
 		for (unsigned life = 1; life <= LIVES; life++) {
 			if (!record_life(watched, trace, life, settings.seed)) {
-				break; /* what it left is worth a look all the same */
+				budget = BUDGET_AFTER_FAILURE; /* still worth a look */
+				break;
 			}
 		}
 	}
