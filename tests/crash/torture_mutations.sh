@@ -9,11 +9,12 @@ for mutation in acknowledge_before_write acknowledge_before_sync commit_other_of
 	overlook_drafted_versions forget_acknowledgements; do
 	seed=1
 	while [ "$seed" -le "$seeds" ]; do
-		if ANNALS_MUTATION=$mutation "$annals" torture --annalsd "$annalsd" --dir "$dir" --seed "$seed" --rounds 40 >"$dir/out" 2>&1; then
-			echo "FAIL: $mutation was not found with seed $seed"
-			failed=1
+		ANNALS_MUTATION=$mutation "$annals" torture --annalsd "$annalsd" --dir "$dir" --seed "$seed" --rounds 40 >"$dir/out" 2>&1
+		if [ $? -eq 1 ] && grep -q '^PROBLEM' "$dir/out"; then
+			printf '%-26s seed %s: %s\n' "$mutation" "$seed" "$(grep -m 1 '^PROBLEM' "$dir/out")"
 		else
-			printf '%-26s seed %s: %s\n' "$mutation" "$seed" "$(grep -m 1 '^PROBLEM' "$dir/out" || tail -n 1 "$dir/out")"
+			echo "FAIL: $mutation was not found with seed $seed: $(tail -n 1 "$dir/out")"
+			failed=1
 		fi
 		rm -rf "$dir"/annals-torture-*
 		seed=$((seed + 1))
