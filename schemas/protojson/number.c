@@ -107,7 +107,7 @@ static size_t format_by_trial(char *out, double magnitude, bool is_float)
 			digits[count++] = *next;
 		}
 	}
-	const int point = atoi(next + 1) + 1;
+	const int point = (int)strtol(next + 1, NULL, 10) + 1;
 	while (count > 1 && digits[count - 1] == '0') {
 		count--;
 	}
