@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "../tests/schema/sample_set.h"
+#include "sample_set.h"
 
 #define OUTPUT_BYTES_MAX 65536
 #define CALLS 1000

@@ -129,8 +129,8 @@ int op_append_unless(
 int op_append_receipt(
 	struct op_append *append, struct bytes key, const uint8_t hash[16]) ANNALS_MUST_CHECK;
 int op_append_start(struct op_append *append, struct bytes topic);
-/* All of it but handing the request to storage: for an append that is part of something larger. 0, or
- * a status with op.error and op.detail. */
+/* All of it but handing the request to storage: for an append that is part of something larger. 0,
+ * or a status with op.error and op.detail. */
 int op_append_prepare(struct op_append *append, struct bytes topic) ANNALS_MUST_CHECK;
 
 /*

@@ -6,8 +6,8 @@
 
 #include "loop.h"
 #include "options.h"
-#include <annals/error.h>
 #include <annals/delivery.h>
+#include <annals/error.h>
 #include <annals/storage.h>
 #include <stdatomic.h>
 

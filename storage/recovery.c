@@ -160,15 +160,6 @@ static int replay_journal(struct shard *shard, struct error *err)
 		if (number == 0) {
 			break;
 		}
-		if (from == 1 && number > shard->meta.settled_block + 1 &&
-			!(shard->journal->ops->caps & JOURNAL_CAP_VOLATILE)) {
-			status = error_fail(err, ANNALS_E_CORRUPT_DATA,
-				"the journal begins at block %llu, but LMDB holds the blocks up to "
-				"%llu only: lmdb/data.mdb is not the one that belongs here",
-				(unsigned long long)number,
-				(unsigned long long)shard->meta.settled_block);
-			break;
-		}
 		ANNALS_FAULT("recovery.before_block");
 		status = publish_block(shard, number, buf_bytes(&block), true, err);
 		if (status != 0) {

@@ -7,7 +7,8 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const uint8_t uuid[16];
-	const struct cloudevent_place place = {.topic = "t", .topic_uuid = uuid, .version = VERSION_NONE};
+	const struct cloudevent_place place = {
+		.topic = "t", .topic_uuid = uuid, .version = VERSION_NONE};
 	struct cloudevent event;
 	struct record record;
 	struct error err = {0};

@@ -1,4 +1,5 @@
-/* FileDescriptorSet of sample3.proto, sample2.proto and what they import, as make_sample_set.sh made it. */
+/* FileDescriptorSet of sample3.proto, sample2.proto and what they import, as make_sample_set.sh
+ * made it. */
 #ifndef TESTS_SAMPLE_SET_H
 #define TESTS_SAMPLE_SET_H
 

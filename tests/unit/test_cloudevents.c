@@ -7,7 +7,8 @@ static struct cloudevent event;
 static struct buf encoded;
 static struct buf line;
 static const uint8_t topic_uuid[16] = {0x01, 0x8f, 0xaa};
-static const struct cloudevent_place place = {"orders", topic_uuid, 3, 42, 1042, 1517363399650000u, VERSION_NONE};
+static const struct cloudevent_place place = {
+	"orders", topic_uuid, 3, 42, 1042, 1517363399650000u, VERSION_NONE};
 
 static void setup(void)
 {

@@ -143,7 +143,8 @@ START_TEST(test_progress_bounds_its_window)
 	ck_assert_int_eq(progress_offer(&f.progress, PROGRESS_WINDOW, 0, f.member, 0, 100, &lease),
 		ANNALS_E_LIMIT);
 	ck_assert_int_eq(progress_acknowledge(&f.progress, 0, UINT64_C(1) << 32 | 1), 0);
-	ck_assert_int_eq(progress_offer(&f.progress, PROGRESS_WINDOW, 0, f.member, 0, 100, &lease), 1);
+	ck_assert_int_eq(
+		progress_offer(&f.progress, PROGRESS_WINDOW, 0, f.member, 0, 100, &lease), 1);
 	fixture_release(&f);
 }
 END_TEST
@@ -152,15 +153,15 @@ START_TEST(test_progress_refuses_damaged_rows)
 {
 	struct fixture f;
 	static const uint8_t rows[][16] = {
-		{2},                    /* version */
-		{1, 65},                /* names */
-		{1, 1, 9, 'a'},         /* a name cut short */
-		{1, 0, 0, 1},           /* an item cut short */
-		{1, 0, 0, 1, 0x80},     /* a number cut short */
-		{1, 0, 0, 31, 1, 1},    /* an unknown state */
-		{1, 0, 0x80, 1, 1, 1},  /* in a chain without a key */
-		{1, 0, 0, 2, 1, 1, 0},  /* leased, no deadline */
-		{1, 0, 0, 0x82, 1, 1},  /* leased by nobody */
+		{2},                   /* version */
+		{1, 65},               /* names */
+		{1, 1, 9, 'a'},        /* a name cut short */
+		{1, 0, 0, 1},          /* an item cut short */
+		{1, 0, 0, 1, 0x80},    /* a number cut short */
+		{1, 0, 0, 31, 1, 1},   /* an unknown state */
+		{1, 0, 0x80, 1, 1, 1}, /* in a chain without a key */
+		{1, 0, 0, 2, 1, 1, 0}, /* leased, no deadline */
+		{1, 0, 0, 0x82, 1, 1}, /* leased by nobody */
 	};
 	static const size_t sizes[] = {1, 2, 4, 4, 5, 6, 6, 7, 6};
 
@@ -322,8 +323,8 @@ static int poll_one(struct world *w, struct lease *ret)
 	found = progress_lease_ready(&w->progress, member, w->now_us, w->now_us + LEASE_US, ret);
 	while (found == 0 && w->progress.cursor < EVENTS) {
 		uint64_t offset = w->progress.cursor;
-		found = progress_offer(
-			&w->progress, offset, w->keys[offset], member, w->now_us, w->now_us + LEASE_US, ret);
+		found = progress_offer(&w->progress, offset, w->keys[offset], member, w->now_us,
+			w->now_us + LEASE_US, ret);
 	}
 	member_names_unref(&w->names, member);
 	return found;

@@ -4,8 +4,9 @@
  *   ANNALS_FAULT("journal.before_sync");
  *
  * Environment: ANNALS_KILL_AT=<point>:<n> makes the n-th passing of that point (from 1) kill the
- * process with SIGKILL, also where the point only asks fault_errno(). ANNALS_FAIL_AT=<point>:<n>[:<errno>[:<times>]] makes fault_errno() return
- * that errno (EIO by default) from the n-th passing on, `times` times (1 by default, 0 = for ever).
+ * process with SIGKILL, also where the point only asks fault_errno().
+ * ANNALS_FAIL_AT=<point>:<n>[:<errno>[:<times>]] makes fault_errno() return that errno (EIO by
+ * default) from the n-th passing on, `times` times (1 by default, 0 = for ever).
  * `*` as the point matches every point. A value of any other form aborts the process: a trigger
  * that never fires would make its test pass. Thread-safe.
  *

@@ -562,10 +562,10 @@ struct salvage_options {
 	void *arg;
 };
 /*
- * Writes what is intact in a damaged store to a new one: topics with their ids and settings, batches
- * with their offsets, positions and times, groups' offsets, rows. A range of lost offsets is a hole:
- * readers go on behind it. Needs about 100 bytes of memory for each batch. What LMDB and the journal
- * disagree about is taken from the journal. ANNALS_E_NOT_FOUND, ANNALS_E_LOCKED,
+ * Writes what is intact in a damaged store to a new one: topics with their ids and settings,
+ * batches with their offsets, positions and times, groups' offsets, rows. A range of lost offsets
+ * is a hole: readers go on behind it. Needs about 100 bytes of memory for each batch. What LMDB and
+ * the journal disagree about is taken from the journal. ANNALS_E_NOT_FOUND, ANNALS_E_LOCKED,
  * ANNALS_E_FORMAT_NEWER, ANNALS_E_INVALID (new_dir), ANNALS_E_STORAGE_FULL, ANNALS_E_IO,
  * ANNALS_E_NO_MEMORY, ANNALS_E_CORRUPT_DATA (what is left contradicts itself).
  */
