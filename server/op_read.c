@@ -83,6 +83,7 @@ struct op_read *op_read_new(struct loop *loop)
 	}
 	read->request.batches = BUF_INIT;
 	read->request.batch_count = 0;
+	read->request.one_batch = false;
 	read->request.next_offset = read->request.first_offset = read->request.end_offset = 0;
 	loop_timer_init(&read->timer, on_timer);
 	list_init(&read->watch.registered);

@@ -27,7 +27,8 @@ struct partition {
 	uint64_t trimmed_below; /* positions of trimmed events lie below it; under the tail's mutex
 				 */
 	/* settler */
-	bool row_is_dirty;   /* first_offset was moved; under the tail's mutex */
+	bool row_is_dirty;      /* first_offset was moved; under the tail's mutex */
+	uint64_t trimmed_block; /* by which block, the last time; under the tail's mutex */
 	bool trim_is_queued; /* on the settler's list of partitions with chunks to delete; under the
 				tail's mutex */
 	struct list_node trim_node;

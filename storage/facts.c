@@ -31,7 +31,9 @@ struct index_hash facts_hash_id(const uint8_t store_uuid[16], struct bytes sourc
 {
 	uint8_t both[2 * RECORD_TEXT_BYTES_MAX + 1];
 
-	memcpy(both, source.data, source.size);
+	if (source.size > 0) {
+		memcpy(both, source.data, source.size);
+	}
 	both[source.size] = 0;
 	memcpy(both + source.size + 1, id.data, id.size);
 	return index_hash(store_uuid, 'i', bytes_of(both, source.size + 1 + id.size));

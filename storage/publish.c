@@ -271,6 +271,7 @@ static int on_trim(void *arg, uint32_t topic_id, uint32_t index, uint64_t first_
 		state->trimmed_below = position;
 	}
 	partition->row_is_dirty = true;
+	partition->trimmed_block = publication->block->number;
 	publication->block->changes_rows = true;
 	if (!partition->trim_is_queued) {
 		partition->trim_is_queued = true;

@@ -408,7 +408,9 @@ static int put_trimmed_partitions(struct settling *run, struct error *err)
 	LIST_FOR_EACH (node, &shard->trims) {
 		struct partition *partition = LIST_ENTRY(node, struct partition, trim_node);
 		struct partition_row row;
-		if (status != 0 || !partition->row_is_dirty) {
+		/* Trimmed since the rows were copied: its topic may be newer than they are. */
+		if (status != 0 || !partition->row_is_dirty ||
+			partition->trimmed_block > run->rows_up_to) {
 			continue;
 		}
 		status = table_get_partition(

@@ -55,6 +55,7 @@ static const struct symbol *find_type(
 	}
 	size_t size = strlen(scope);
 	for (;;) {
+		/* NOLINTNEXTLINE(bugprone-not-null-terminated-result): more follows */
 		memcpy(full, scope, size);
 		full[size] = '.';
 		memcpy(full + size + (size > 0), name.data, name.size);

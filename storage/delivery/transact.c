@@ -222,6 +222,7 @@ void delivery_transaction_done(struct delivery *delivery, struct transact_reques
 	const struct store_request *base =
 		request->append != NULL ? &request->append->base : &request->rows.base;
 	struct list_node one;
+	bool stored = base->status == 0;
 
 	delivery->transactions_in_flight--;
 	forget(request);
@@ -237,7 +238,8 @@ void delivery_transaction_done(struct delivery *delivery, struct transact_reques
 	list_init(&one);
 	list_add_tail(&one, &request->delivery.base.node);
 	completion_push_all(&one);
-	if (base->status == 0) {
+	/* The request is its owner's again. */
+	if (stored) {
 		group_serve_polls(group);
 	}
 }

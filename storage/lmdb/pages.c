@@ -59,7 +59,7 @@ struct check {
 	bool has_last_key;
 	struct tree seen;
 	/* tables found in the main table */
-	struct tree *found;
+	struct tree found[TABLE_COUNT];
 	size_t found_count;
 };
 
@@ -67,7 +67,7 @@ static int damaged(struct check *check, uint64_t page, const char *what)
 {
 	return error_fail(check->err, ANNALS_E_CORRUPT_DATA,
 		"'%s' is damaged at page %llu (byte %llu): %s", check->path,
-		(unsigned long long)page, (unsigned long long)(page * ENV_PAGE_BYTES), what);
+		(unsigned long long)page, (unsigned long long)page * ENV_PAGE_BYTES, what);
 }
 
 static int read_at(struct check *check, uint64_t at, uint8_t *out, size_t size)
@@ -496,7 +496,6 @@ static int walk(struct check *check, const struct tree *tree, int table)
 
 static int check_all(struct check *check, uint64_t file_bytes)
 {
-	struct tree found[TABLE_COUNT];
 	struct meta meta;
 	int status = choose_meta(check, &meta);
 
@@ -511,7 +510,6 @@ static int check_all(struct check *check, uint64_t file_bytes)
 	if (check->deep && check->file_pages <= meta.last_page) {
 		return cut_short(check);
 	}
-	check->found = found;
 	check->used = calloc(1, meta.last_page / 8 + 1);
 	check->levels = calloc(DEPTH_MAX, sizeof(*check->levels));
 	if (check->used == NULL || check->levels == NULL) {
@@ -519,7 +517,7 @@ static int check_all(struct check *check, uint64_t file_bytes)
 	}
 	status = walk(check, &meta.tables[MAIN_TABLE], MAIN_TABLE);
 	for (size_t i = 0; i < check->found_count && status == 0; i++) {
-		status = walk(check, &found[i], -1);
+		status = walk(check, &check->found[i], -1);
 	}
 	return status != 0 ? status : walk(check, &meta.tables[FREE_TABLE], FREE_TABLE);
 }

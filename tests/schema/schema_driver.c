@@ -129,7 +129,9 @@ static void answer(struct driver *driver, int status)
 	store_u32(head, (uint32_t)status);
 	store_u32(head + 4, (uint32_t)text.size);
 	fwrite(head, 1, sizeof(head), stdout);
-	fwrite(text.data, 1, text.size, stdout);
+	if (text.size > 0) {
+		fwrite(text.data, 1, text.size, stdout);
+	}
 	fflush(stdout);
 }
 
