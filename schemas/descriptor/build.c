@@ -70,8 +70,8 @@ int builder_full_name(struct builder *builder, const struct descriptor_file *fil
 	if (full == NULL) {
 		return builder_no_memory(builder);
 	}
-	memcpy(full, scope,
-		scope_size); /* NOLINT(bugprone-not-null-terminated-result): more follows */
+	/* NOLINTNEXTLINE(bugprone-not-null-terminated-result): more follows */
+	memcpy(full, scope, scope_size);
 	if (scope_size > 0) {
 		full[scope_size] = '.';
 	}
