@@ -19,6 +19,7 @@
 #define NO_PAGE UINT64_MAX
 #define DEPTH_MAX 32u
 #define KEY_MAX 511u
+#define UNWRITTEN_PAGES_MAX ((uint64_t)1 << 20)
 
 enum { PAGE_BRANCH = 1, PAGE_LEAF = 2, PAGE_OVERFLOW = 4, PAGE_META = 8 };
 enum { NODE_BIG = 1, NODE_TABLE = 2 };
@@ -507,7 +508,8 @@ static int check_all(struct check *check, uint64_t file_bytes)
 	}
 	check->last_page = meta.last_page;
 	check->file_pages = file_bytes / ENV_PAGE_BYTES;
-	if (check->deep && check->file_pages <= meta.last_page) {
+	/* Only free pages may lie behind the end, those of one commit. */
+	if (meta.last_page >= check->file_pages + (check->deep ? 0 : UNWRITTEN_PAGES_MAX)) {
 		return cut_short(check);
 	}
 	check->used = calloc(1, meta.last_page / 8 + 1);
