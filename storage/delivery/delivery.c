@@ -474,10 +474,11 @@ static void *run(void *arg)
 			continue;
 		}
 		groups_check(delivery);
-		next_us = delivery_run_timers(delivery);
+		(void)delivery_run_timers(delivery);
 		run_requests(delivery);
 		delivery_start_transactions(delivery);
 		commit(delivery);
+		next_us = delivery->next_timer_us; /* the requests may have brought it nearer */
 		groups_publish(delivery);
 		if (delivery->commit_refused) {
 			next_us = ANNALS_MIN(next_us, delivery->commit_retry_us);

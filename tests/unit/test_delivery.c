@@ -236,10 +236,17 @@ START_TEST(test_delivery_poll_waits)
 	struct poll_request none = {.events_max = 5, .wait_us = 50000, .member = "a"};
 	struct error err = {0, ""};
 	struct list_node list;
+	uint64_t started_ns;
 
 	make_group();
+	started_ns = clock_monotonic_ns();
 	ck_assert_int_eq(run(&none.delivery, DELIVERY_POLL), 0);
 	ck_assert_uint_eq(none.event_count, 0);
+	ck_assert_uint_ge(clock_monotonic_ns() - started_ns, 50000000);
+	if (getenv("ANNALS_TEST_VERBOSE") != NULL) {
+		(void)printf("a poll of 50 ms ended after %llu us\n",
+			(unsigned long long)((clock_monotonic_ns() - started_ns) / 1000));
+	}
 	poll.delivery.operation = DELIVERY_POLL;
 	poll.delivery.base.queue = &f.store.other.queue;
 	(void)snprintf(poll.delivery.group, sizeof(poll.delivery.group), "workers");
