@@ -264,6 +264,68 @@ static int write_process(struct buf *out, const struct server *server)
 	return 0;
 }
 
+/* ---- Consumer groups ---- */
+
+struct group_metric {
+	const char *name, *type, *help;
+	size_t offset; /* of a uint64_t in struct group_info */
+};
+struct group_writing {
+	struct buf *out;
+	const struct group_metric *metric;
+};
+
+static int write_group_metric(void *arg, const struct group_info *info)
+{
+	const struct group_writing *writing = arg;
+	uint64_t value;
+	if (info->config.mode != GROUP_BY_EVENT) {
+		return 0;
+	}
+	memcpy(&value, (const char *)info + writing->metric->offset, sizeof(value));
+	return buf_printf(writing->out, "%s{group=\"%s\"} %llu\n", writing->metric->name,
+		info->name, (unsigned long long)value);
+}
+
+static int write_groups(struct buf *out, const struct server *server)
+{
+	static const struct group_metric metrics[] = {
+		{"annals_group_lag_events", "gauge", "Events that a group has not finished.",
+			offsetof(struct group_info, lag)},
+		{"annals_group_inflight", "gauge", "Events that members work on.",
+			offsetof(struct group_info, leased)},
+		{"annals_group_delayed", "gauge", "Refused events that come again later.",
+			offsetof(struct group_info, delayed)},
+		{"annals_group_waiting_events", "gauge",
+			"Events behind an earlier one of their key.",
+			offsetof(struct group_info, waiting)},
+		{"annals_group_waiting_fetches", "gauge", "Polls that wait.",
+			offsetof(struct group_info, waiting_polls)},
+		{"annals_group_parked", "gauge", "Parked events.",
+			offsetof(struct group_info, parked)},
+		{"annals_group_parked_bytes", "gauge", "Bytes of copies of parked events.",
+			offsetof(struct group_info, parked_bytes)},
+		{"annals_group_deliveries_total", "counter", "Events handed out.",
+			offsetof(struct group_info, deliveries)},
+		{"annals_group_redelivered_total", "counter", "Events handed out again.",
+			offsetof(struct group_info, redeliveries)},
+		{"annals_group_acknowledged_total", "counter", "Events acknowledged.",
+			offsetof(struct group_info, acknowledged)},
+		{"annals_group_refused_total", "counter", "Events refused.",
+			offsetof(struct group_info, refused)},
+		{"annals_group_expired_total", "counter", "Leases that ran out.",
+			offsetof(struct group_info, expired)},
+		{"annals_group_parked_total", "counter", "Events parked since the start.",
+			offsetof(struct group_info, parked_total)},
+	};
+	for (size_t i = 0; i < ANNALS_COUNT_OF(metrics); i++) {
+		struct group_writing writing = {out, &metrics[i]};
+		TRY(head(out, metrics[i].name, metrics[i].type, metrics[i].help));
+		TRY(delivery_stats(server->delivery, write_group_metric, &writing));
+	}
+	return 0;
+}
+
 int metrics_write(struct server *server, struct buf *out)
 {
 	struct store_stats stats;
@@ -274,5 +336,6 @@ int metrics_write(struct server *server, struct buf *out)
 	TRY(write_connections(out, server));
 	TRY(write_requests(out, server));
 	TRY(write_latency(out, server));
+	TRY(write_groups(out, server));
 	return write_process(out, server);
 }

@@ -1,4 +1,5 @@
 #include "ops_internal.h"
+#include "server.h"
 #include <annals/parse.h>
 #include <assert.h>
 #include <stdlib.h>
@@ -94,6 +95,12 @@ int op_offset_commit_start(struct op_offset_commit *commit, struct bytes group)
 	int status = group_name_check(group, &op->error);
 	if (status == 0 && op->kind == OP_OFFSET_COMMIT && commit->request.entry_count == 0) {
 		status = op_fail(op, ANNALS_E_INVALID, "the commit holds no offset");
+	}
+	if (status == 0 && op->kind == OP_OFFSET_COMMIT &&
+		delivery_group_mode(op->loop->server->delivery, group) == GROUP_BY_EVENT) {
+		status = op_fail(op, ANNALS_E_GROUP_MODE,
+			"the group '%.*s' delivers by event: it has no offsets to commit",
+			(int)group.size, (const char *)group.data);
 	}
 	if (status != 0) {
 		return op_done_at_once(op, status);

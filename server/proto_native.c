@@ -233,6 +233,13 @@ static const struct native_handler handlers[] = {
 	[FRAME_PRODUCER_OPEN] = {"producer-open", native_producer_open, false},
 	[FRAME_STREAM_READ] = {"stream-read", native_stream_read, false},
 	[FRAME_QUERY] = {"query", native_query, false},
+	[FRAME_GROUP_PUT] = {"group-put", native_group_put, false},
+	[FRAME_GROUP_DELETE] = {"group-delete", native_group_delete, false},
+	[FRAME_GROUP_DESCRIBE] = {"group-describe", native_group_describe, false},
+	[FRAME_GROUP_POLL] = {"group-poll", native_group_poll, false},
+	[FRAME_GROUP_SETTLE] = {"group-settle", native_group_settle, false},
+	[FRAME_GROUP_SEEK] = {"group-seek", native_group_seek, false},
+	[FRAME_GROUP_PARKED] = {"group-parked", native_group_parked, false},
 };
 
 static void dispatch(struct native_request *request, const struct frame *frame)

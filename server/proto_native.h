@@ -74,6 +74,14 @@ void native_unsubscribe(struct native_request *request, const struct frame *fram
 void native_offset_commit(struct native_request *request, const struct frame *frame);
 void native_offset_fetch(struct native_request *request, const struct frame *frame);
 void native_group_list(struct native_request *request, const struct frame *frame);
+/* proto_native_groups.c */
+void native_group_put(struct native_request *request, const struct frame *frame);
+void native_group_delete(struct native_request *request, const struct frame *frame);
+void native_group_describe(struct native_request *request, const struct frame *frame);
+void native_group_poll(struct native_request *request, const struct frame *frame);
+void native_group_settle(struct native_request *request, const struct frame *frame);
+void native_group_seek(struct native_request *request, const struct frame *frame);
+void native_group_parked(struct native_request *request, const struct frame *frame);
 
 /* Subscriptions of a connection: go on pushing; drop them all. */
 void native_pump_all(struct conn *conn);

@@ -1,4 +1,5 @@
 #include "proto_native.h"
+#include "server.h"
 #include <stdlib.h>
 
 /* ---- Commit ---- */
@@ -132,24 +133,40 @@ void native_offset_fetch(struct native_request *request, const struct frame *fra
 	native_answer_message(request, &response.base);
 }
 
+struct group_names {
+	struct pointers pointers;
+	struct delivery *delivery;
+};
+
+static int add_name(struct group_names *names, struct bytes group)
+{
+	char *text = arena_text(names->pointers.arena, group);
+	return text == NULL ? ANNALS_E_TOO_LARGE : add_pointer(&names->pointers, text);
+}
+
 static int add_group(void *arg, struct bytes group)
 {
-	struct pointers *pointers = arg;
-	char *text = arena_text(pointers->arena, group);
-	return text == NULL ? ANNALS_E_TOO_LARGE : add_pointer(pointers, text);
+	struct group_names *names = arg;
+	return delivery_group_mode(names->delivery, group) == 0 ? add_name(names, group) : 0;
+}
+
+static int add_kept_group(void *arg, const struct group_info *info)
+{
+	return add_name(arg, bytes_text(info->name));
 }
 
 void native_group_list(struct native_request *request, const struct frame *frame)
 {
 	struct loop *loop = request->base.conn->loop;
 	Annals__V1__GroupListResponse response;
-	struct pointers pointers = {.arena = &loop->arena};
+	struct group_names names = {{.arena = &loop->arena}, loop->server->delivery};
 	struct error err = {0};
 	int status;
 	if (native_unpack(request, frame, &annals__v1__group_list_request__descriptor) == NULL) {
 		return;
 	}
-	status = store_group_list(loop->store, add_group, &pointers, &err);
+	status = store_group_list(loop->store, add_group, &names, &err);
+	status = status != 0 ? status : delivery_stats(names.delivery, add_kept_group, &names);
 	if (status != 0) {
 		native_fail(request, status,
 			err.text[0] != 0 ? err.text : annals_status_text(status), NULL);
@@ -157,7 +174,7 @@ void native_group_list(struct native_request *request, const struct frame *frame
 	}
 	counter_add(&loop->counters.operations[OP_GROUP_LIST], 1);
 	annals__v1__group_list_response__init(&response);
-	response.n_group = pointers.count;
-	response.group = (char **)pointers.items;
+	response.n_group = names.pointers.count;
+	response.group = (char **)names.pointers.items;
 	native_answer_message(request, &response.base);
 }

@@ -9,7 +9,8 @@
 static const struct command *const commands[] = {&cmd_append, &cmd_read, &cmd_topic_create,
 	&cmd_topic_list, &cmd_topic_show, &cmd_topic_update, &cmd_topic_delete, &cmd_offsets_show,
 	&cmd_offsets_commit, &cmd_offsets_list, &cmd_dump, &cmd_load, &cmd_status, &cmd_torture,
-	&cmd_stream_show, &cmd_query};
+	&cmd_stream_show, &cmd_query, &cmd_consume, &cmd_group_create, &cmd_group_list,
+	&cmd_group_show, &cmd_group_seek, &cmd_group_parked, &cmd_group_delete};
 
 static volatile sig_atomic_t interrupted;
 
@@ -30,7 +31,8 @@ int cli_exit_of(int status)
 	static const struct {
 		int status, code;
 	} codes[] = {{ANNALS_OK, CLI_OK}, {ANNALS_E_UNKNOWN_TOPIC, CLI_NOT_FOUND},
-		{ANNALS_E_UNKNOWN_PARTITION, CLI_NOT_FOUND}, {ANNALS_E_NOT_FOUND, CLI_NOT_FOUND},
+		{ANNALS_E_UNKNOWN_PARTITION, CLI_NOT_FOUND}, {ANNALS_E_NOT_FOUND, CLI_NOT_FOUND}, {ANNALS_E_UNKNOWN_GROUP, CLI_NOT_FOUND},
+		{ANNALS_E_GROUP_MODE, CLI_CONFLICT}, {ANNALS_E_LEASE_LOST, CLI_CONFLICT},
 		{ANNALS_E_OFFSET_BEYOND_END, CLI_NOT_FOUND}, {ANNALS_E_OFFSET_GONE, CLI_NOT_FOUND},
 		{ANNALS_E_TOPIC_EXISTS, CLI_CONFLICT}, {ANNALS_E_TOPIC_RECREATED, CLI_CONFLICT},
 		{ANNALS_E_CONFLICT, CLI_CONFLICT}, {ANNALS_E_PRECONDITION_FAILED, CLI_CONFLICT},

@@ -32,7 +32,7 @@ start_server() {
 	for tries in $(seq 300); do
 		http=$(sed -n 's/.*listening.*protocol=http.*address=\([^ ]*\).*/\1/p' "$work/log")
 		binary=$(sed -n 's/.*listening.*protocol=binary.*address=\([^ ]*\).*/\1/p' "$work/log")
-		if [ -n "$binary" ] && ANNALS_SERVER=$binary "$ANNALS" status >/dev/null 2>&1; then
+		if [ -n "$binary" ] && [ -n "$http" ] && ANNALS_SERVER=$binary "$ANNALS" status >/dev/null 2>&1; then
 			export ANNALS_SERVER=$binary
 			return
 		fi

@@ -636,6 +636,134 @@ ANNALS_API int annals_offset_for_time(struct annals_client *client, const char *
 	uint32_t partition, uint64_t time_us, int timeout_ms, uint64_t *ret_offset,
 	struct annals_error *error);
 
+/* ------------------------------------------------------------- work queues */
+
+/*
+ * Groups by event: the server hands events out with a lease and a deadline, counts deliveries,
+ * keeps the order per key, and delivers again what nobody acknowledged. See docs/guide-queues.md.
+ */
+#define ANNALS_GROUP_BY_EVENT 1
+#define ANNALS_GROUP_BY_OFFSET 2
+struct annals_group_settings {
+	int mode;
+	const char *const *topics; /* by event: 1 to 64 */
+	size_t topic_count;
+	/* 0: the default */
+	uint64_t lease_us;         /* 30 s */
+	uint32_t attempts_max;     /* 10; then the event is parked */
+	int attempts_unlimited;    /* never parked for attempts */
+	int backoff_none;          /* refused events come again at once */
+	uint64_t backoff_first_us; /* 1 s, doubling */
+	uint64_t backoff_max_us;   /* 5 min */
+	int parked_pass;           /* events behind a parked one of their key are delivered */
+	uint64_t parked_bytes_max; /* 64 MiB; above it the group pauses */
+	int from_latest;           /* begin at the end of the topics, not at their start */
+};
+/* Creates a group or changes it; *ret_created may be NULL. ANNALS_E_GROUP_MODE,
+ * ANNALS_E_UNKNOWN_TOPIC, ANNALS_E_INVALID. */
+ANNALS_API int annals_group_put(struct annals_client *client, const char *group,
+	const struct annals_group_settings *settings, int timeout_ms, int *ret_created,
+	struct annals_error *error);
+/* Forgets the group with its leases and parked events. ANNALS_E_UNKNOWN_GROUP. */
+ANNALS_API int annals_group_delete(struct annals_client *client, const char *group, int timeout_ms,
+	struct annals_error *error);
+
+struct annals_group_partition {
+	const char *topic;
+	uint32_t partition;
+	uint64_t floor, cursor, end_offset, lag, in_flight, delayed, waiting, parked, expired;
+};
+struct annals_group_status {
+	int mode;
+	uint64_t lease_us, lag, lag_us, in_flight, delayed, waiting, parked, parked_bytes;
+	uint32_t attempts_max, generation, members;
+	int paused;
+	struct annals_group_partition *partitions;
+	size_t partition_count;
+	void *memory; /* private */
+};
+/* Release with annals_group_status_release(). ANNALS_E_UNKNOWN_GROUP. */
+ANNALS_API int annals_group_describe(struct annals_client *client, const char *group,
+	int timeout_ms, struct annals_group_status *ret_status, struct annals_error *error);
+ANNALS_API void annals_group_status_release(struct annals_group_status *status);
+
+/* What answers to a delivery name; copy it freely. */
+struct annals_lease {
+	uint32_t topic_id, partition;
+	uint64_t offset, lease;
+};
+struct annals_delivered_event {
+	struct annals_event event;
+	const char *topic;
+	struct annals_lease lease;
+	uint64_t deadline_us; /* wall clock of the server: after it the event goes to others */
+	uint32_t attempt;     /* 1 is the first */
+	/* parked events only */
+	int has_event; /* its content was kept */
+	const char *reason, *member;
+	uint64_t parked_us;
+};
+struct annals_deliveries {
+	struct annals_delivered_event *deliveries;
+	size_t count;
+	int paused;     /* polls: too much is parked, nothing is handed out */
+	uint64_t total; /* parked events: of all */
+	void *memory;   /* private */
+};
+ANNALS_API void annals_deliveries_release(struct annals_deliveries *deliveries);
+/*
+ * Takes up to max (1 to 1,000) events; waits up to wait_ms for the first. lease_us 0: the group's.
+ * Release with annals_deliveries_release(). ANNALS_E_UNKNOWN_GROUP, ANNALS_E_GROUP_MODE,
+ * ANNALS_E_INVALID. timeout_ms must exceed wait_ms.
+ */
+ANNALS_API int annals_group_poll(struct annals_client *client, const char *group,
+	const char *member, uint32_t max, uint64_t lease_us, uint32_t wait_ms, int timeout_ms,
+	struct annals_deliveries *ret_deliveries, struct annals_error *error);
+/*
+ * Answers to deliveries, up to 1,000 at once, each for itself: *ret_lost says how many leases were
+ * not held any more (may be NULL). ANNALS_E_LEASE_LOST when none was.
+ */
+ANNALS_API int annals_group_acknowledge(struct annals_client *client, const char *group,
+	const struct annals_lease *leases, size_t count, int timeout_ms, size_t *ret_lost,
+	struct annals_error *error);
+/* delay_us UINT64_MAX: the group's back-off. park: at once. reason: at most 512 bytes, may be NULL.
+ */
+ANNALS_API int annals_group_refuse(struct annals_client *client, const char *group,
+	const struct annals_lease *leases, size_t count, uint64_t delay_us, int park,
+	const char *reason, int timeout_ms, size_t *ret_lost, struct annals_error *error);
+/* lease_us from now; 0: the group's. */
+ANNALS_API int annals_group_extend(struct annals_client *client, const char *group,
+	const struct annals_lease *leases, size_t count, uint64_t lease_us, int timeout_ms,
+	size_t *ret_lost, struct annals_error *error);
+
+#define ANNALS_SEEK_EARLIEST 0
+#define ANNALS_SEEK_LATEST 1
+#define ANNALS_SEEK_OFFSET 2
+#define ANNALS_SEEK_TIME 3
+struct annals_group_seek {
+	int target;
+	uint64_t value;    /* offset, or microseconds since 1970 */
+	const char *topic; /* NULL: all of the group's */
+	int64_t partition; /* -1: all */
+	int dry_run;
+	/* results */
+	uint64_t partitions, leases_ended, delivered_again, skipped;
+};
+/* Ends all leases there; parked events stay. ANNALS_E_OFFSET_GONE, ANNALS_E_OFFSET_BEYOND_END. */
+ANNALS_API int annals_group_seek(struct annals_client *client, const char *group,
+	struct annals_group_seek *seek, int timeout_ms, struct annals_error *error);
+
+/* Parked events with their reasons, up to max (1 to 1,000), after a place (`after_topic` NULL: from
+ * the first). */
+ANNALS_API int annals_group_parked(struct annals_client *client, const char *group,
+	const char *after_topic, uint32_t after_partition, uint64_t after_offset, uint32_t max,
+	int timeout_ms, struct annals_deliveries *ret_parked, struct annals_error *error);
+/* Delivers parked events again with fresh attempts, or drops them: one (topic, partition, offset),
+ * or with partition -1 all of a topic, or with topic NULL all. ANNALS_E_NOT_FOUND. */
+ANNALS_API int annals_group_parked_change(struct annals_client *client, const char *group, int drop,
+	const char *topic, int64_t partition, uint64_t offset, int dry_run, int timeout_ms,
+	uint64_t *ret_count, struct annals_error *error);
+
 #ifdef __cplusplus
 }
 #endif

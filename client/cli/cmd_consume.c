@@ -1,0 +1,271 @@
+#include "cli.h"
+
+#include <annals/clock.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define WAIT_MS 2000u
+#define STEP_NS 5000000
+#define LEASE_US_DEFAULT UINT64_C(30000000)
+
+struct consuming {
+	struct cli *cli;
+	const char *group, *command;
+	char member[128];
+	uint64_t lease_us;
+	struct annals_topic *topic; /* of the last event */
+	uint64_t done, refused;
+};
+
+/* The event as JSON on the command's standard input; its place in the environment. */
+static pid_t spawn(
+	struct consuming *consuming, const struct annals_delivered_event *event, int *ret_input)
+{
+	char partition[24], offset[24], attempt[24];
+	int ends[2];
+	if (pipe(ends) != 0) {
+		return -1;
+	}
+	(void)snprintf(partition, sizeof(partition), "%u", event->event.partition);
+	(void)snprintf(offset, sizeof(offset), "%llu", (unsigned long long)event->event.offset);
+	(void)snprintf(attempt, sizeof(attempt), "%u", event->attempt);
+	pid_t child = fork();
+	if (child == 0) {
+		(void)signal(SIGINT, SIG_IGN); /* what was begun is finished */
+		(void)dup2(ends[0], STDIN_FILENO);
+		(void)close(ends[0]);
+		(void)close(ends[1]);
+		(void)setenv("ANNALS_TOPIC", event->topic, 1);
+		(void)setenv("ANNALS_PARTITION", partition, 1);
+		(void)setenv("ANNALS_OFFSET", offset, 1);
+		(void)setenv("ANNALS_ATTEMPT", attempt, 1);
+		(void)execl("/bin/sh", "sh", "-c", consuming->command, (char *)NULL);
+		_exit(127);
+	}
+	(void)close(ends[0]);
+	if (child < 0) {
+		(void)close(ends[1]);
+		return -1;
+	}
+	*ret_input = ends[1];
+	return child;
+}
+
+static void feed(int input, const struct buf *text)
+{
+	size_t at = 0;
+	while (at < text->size) {
+		ssize_t wrote = write(input, text->data + at, text->size - at);
+		if (wrote < 0 && errno != EINTR) {
+			break; /* it does not want to read: that is its business */
+		}
+		at += wrote > 0 ? (size_t)wrote : 0;
+	}
+	(void)close(input);
+}
+
+/* Waits for the command and keeps the lease meanwhile. */
+static int wait_for(
+	struct consuming *consuming, pid_t child, const struct annals_delivered_event *event)
+{
+	uint64_t extend_ns = clock_monotonic_ns() + consuming->lease_us * 500;
+	struct timespec step = {.tv_nsec = 200000};
+	struct annals_error error;
+	int result;
+	for (;;) {
+		pid_t ended = waitpid(child, &result, WNOHANG);
+		if (ended == child) {
+			return WIFEXITED(result) ? WEXITSTATUS(result) : 128 + WTERMSIG(result);
+		}
+		if (ended < 0 && errno != EINTR) {
+			return 127;
+		}
+		if (clock_monotonic_ns() >= extend_ns) {
+			/* When it fails somebody else gets the event: the acknowledgement says so.
+			 */
+			(void)annals_group_extend(consuming->cli->client, consuming->group,
+				&event->lease, 1, consuming->lease_us, consuming->cli->timeout_ms,
+				NULL, &error);
+			extend_ns = clock_monotonic_ns() + consuming->lease_us * 500;
+		}
+		(void)nanosleep(&step, NULL);
+		step.tv_nsec = ANNALS_MIN(step.tv_nsec * 2, STEP_NS);
+	}
+}
+
+static int event_text(
+	struct consuming *consuming, const struct annals_delivered_event *event, struct buf *out)
+{
+	struct annals_error error;
+	if (consuming->topic == NULL || strcmp(consuming->topic->name, event->topic) != 0) {
+		annals_topic_free(consuming->topic);
+		consuming->topic = NULL;
+		int status = annals_topic_describe(consuming->cli->client, event->topic,
+			consuming->cli->timeout_ms, &consuming->topic, &error);
+		if (status != ANNALS_OK) {
+			return cli_fail(
+				status, "cannot find topic '%s': %s", event->topic, error.text);
+		}
+	}
+	if (event_to_json(out, consuming->topic, &event->event) != 0 ||
+		buf_add_byte(out, '\n') != 0) {
+		return cli_fail(ANNALS_E_NO_MEMORY, "no memory for an event");
+	}
+	return CLI_OK;
+}
+
+static int handle(struct consuming *consuming, const struct annals_delivered_event *event)
+{
+	struct buf text ANNALS_CLEANUP(buf_release) = BUF_INIT;
+	struct annals_error error;
+	char reason[64];
+	int input, status, result = 0;
+	int code = event_text(consuming, event, &text);
+	if (code != CLI_OK) {
+		return code;
+	}
+	if (consuming->command == NULL) {
+		(void)fwrite(text.data, 1, text.size, stdout);
+		if (fflush(stdout) != 0) {
+			return cli_fail(ANNALS_E_IO, "cannot write the event");
+		}
+	} else {
+		pid_t child = spawn(consuming, event, &input);
+		if (child < 0) {
+			return cli_fail(ANNALS_E_IO, "cannot start '%s': %s", consuming->command,
+				strerror(errno));
+		}
+		feed(input, &text);
+		result = wait_for(consuming, child, event);
+	}
+	if (result == 0) {
+		status = annals_group_acknowledge(consuming->cli->client, consuming->group,
+			&event->lease, 1, consuming->cli->timeout_ms, NULL, &error);
+		consuming->done += status == ANNALS_OK ? 1 : 0;
+	} else {
+		(void)snprintf(reason, sizeof(reason), "the command ended with %d", result);
+		status =
+			annals_group_refuse(consuming->cli->client, consuming->group, &event->lease,
+				1, UINT64_MAX, 0, reason, consuming->cli->timeout_ms, NULL, &error);
+		consuming->refused++;
+	}
+	if (status == ANNALS_E_LEASE_LOST) {
+		fprintf(stderr,
+			"annals: offset %llu took longer than its lease and was given to another\n",
+			(unsigned long long)event->event.offset);
+		status = ANNALS_OK;
+	}
+	return status == ANNALS_OK ? CLI_OK
+				   : cli_fail(status, "cannot answer for offset %llu: %s",
+					     (unsigned long long)event->event.offset, error.text);
+}
+
+static int consume(struct consuming *consuming, uint64_t limit, bool drain)
+{
+	struct cli *cli = consuming->cli;
+	int code = CLI_OK;
+	while (code == CLI_OK && !cli_interrupted() &&
+		(limit == 0 || consuming->done + consuming->refused < limit)) {
+		struct annals_deliveries events;
+		struct annals_error error;
+		int status = annals_group_poll(cli->client, consuming->group, consuming->member, 1,
+			consuming->lease_us, drain ? 0 : WAIT_MS, cli->timeout_ms + (int)WAIT_MS,
+			&events, &error);
+		if (status != ANNALS_OK) {
+			return cli_interrupted() ? CLI_OK
+						 : cli_fail(status, "cannot poll group '%s': %s",
+							   consuming->group, error.text);
+		}
+		if (events.count == 0 && drain) {
+			annals_deliveries_release(&events);
+			break;
+		}
+		for (size_t i = 0; i < events.count && code == CLI_OK; i++) {
+			code = handle(consuming, &events.deliveries[i]);
+		}
+		annals_deliveries_release(&events);
+	}
+	return code;
+}
+
+static int run_consume(struct cli *cli, int argc, char **argv)
+{
+	struct consuming consuming = {.cli = cli, .lease_us = LEASE_US_DEFAULT};
+	struct annals_group_settings settings = {.mode = ANNALS_GROUP_BY_EVENT, .topic_count = 1};
+	struct annals_group_status group;
+	struct annals_error error;
+	const char *member = NULL, *topic;
+	uint64_t limit = 0;
+	bool drain = false;
+	struct cli_option options[] = {{"group", CLI_TEXT, &consuming.group, NULL, "GROUP",
+					       "whose work it is; made for TOPIC if there is none"},
+		{"exec", CLI_TEXT, &consuming.command, NULL, "COMMAND",
+			"run for each event, which is JSON on its standard input"},
+		{"member", CLI_TEXT, &member, NULL, "NAME", "this worker's name (host.pid)"},
+		{"lease", CLI_DURATION_US, &consuming.lease_us, NULL, "DURATION",
+			"how long until others get the event if this process dies (30s)"},
+		{"limit", CLI_NUMBER, &limit, NULL, "N", "stop after so many events"},
+		{"drain", CLI_FLAG, &drain, NULL, NULL, "stop when nothing is there"}};
+	int count = cli_parse(cli, options, ANNALS_COUNT_OF(options), argc, argv, 1, 1);
+	if (count < 0) {
+		return cli_parse_exit(count);
+	}
+	if (consuming.group == NULL) {
+		fputs("annals: say --group GROUP\n", stderr);
+		return CLI_USAGE;
+	}
+	int code = cli_connect(cli);
+	if (code != CLI_OK) {
+		return code;
+	}
+	char host[64] = "";
+	(void)gethostname(host, sizeof(host) - 1);
+	(void)snprintf(
+		consuming.member, sizeof(consuming.member), "%s", member != NULL ? member : "");
+	if (member == NULL) {
+		(void)snprintf(
+			consuming.member, sizeof(consuming.member), "%s.%d", host, (int)getpid());
+	}
+	topic = argv[0];
+	int status = annals_group_describe(
+		cli->client, consuming.group, cli->timeout_ms, &group, &error);
+	if (status == ANNALS_OK) {
+		annals_group_status_release(&group);
+	} else if (status == ANNALS_E_UNKNOWN_GROUP) {
+		settings.topics = &topic;
+		settings.lease_us = consuming.lease_us;
+		status = annals_group_put(
+			cli->client, consuming.group, &settings, cli->timeout_ms, NULL, &error);
+	}
+	if (status != ANNALS_OK) {
+		return cli_fail(status, "cannot use group '%s': %s", consuming.group, error.text);
+	}
+	code = consume(&consuming, limit, drain);
+	annals_topic_free(consuming.topic);
+	if (!cli->quiet && consuming.command != NULL) {
+		fprintf(stderr, "annals: %llu acknowledged, %llu refused\n",
+			(unsigned long long)consuming.done, (unsigned long long)consuming.refused);
+	}
+	return code;
+}
+
+const struct command cmd_consume = {
+	.name = "consume",
+	.usage = "TOPIC --group GROUP [--exec COMMAND]",
+	.summary = "work on a group's events, one after the other",
+	.help = "Each event is leased, handed to COMMAND, and acknowledged when COMMAND ends with "
+		"0; "
+		"else it is\nrefused and comes again after a while, to this worker or another. "
+		"What "
+		"failed too often is\nparked ('annals group parked'). ANNALS_TOPIC, "
+		"ANNALS_PARTITION, ANNALS_OFFSET and ANNALS_ATTEMPT\nare in COMMAND's environment. "
+		"Without --exec events are printed and acknowledged.\n\nexamples\n"
+		"  annals consume orders --group billing --exec ./bill.sh\n"
+		"  annals consume orders --group audit --drain\n",
+	.run = run_consume,
+};

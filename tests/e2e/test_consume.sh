@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# The work queue through the tool: a command per event, failures, parking, replay, seeking. Then kill -9 of
+# server and workers while they consume, produce and acknowledge in one commit. ANNALS_TEST_KILLS=100: so often.
+. "$(dirname "$0")/lib.sh"
+
+start_server
+runs 0 topic create orders --partitions 2
+for i in $(seq 20); do printf '{"specversion":"1.0","id":"%d","source":"/e2e","type":"order","partitionkey":"k%d","data":%d}\n' "$i" $((i % 5)) "$i"; done |
+	"$ANNALS" append orders >/dev/null || fail 'append'
+runs 0 group create billing orders --attempts 2 --no-backoff && shows out 'created'
+runs 0 group list && shows out billing
+# Number 7 fails; what comes after it in key k2 waits: 12, 17.
+runs 0 consume orders --group billing --drain --exec "tee -a '$work/seen' | grep -vq '\"data\":7,\|\"data\":7}'"
+runs 0 group show billing && shows out 'parked 1'
+same 'handed out' "$(wc -l <"$work/seen")" 19
+runs 0 group parked billing && shows out 'the command ended with 1'
+runs 0 group parked billing replay --dry-run && shows out 'would replay 1'
+stop_server KILL
+start_server
+runs 0 group show billing && shows out 'parked 1'
+runs 0 group parked billing replay && shows out 'replay 1'
+runs 0 consume orders --group billing --drain --exec "cat >>'$work/seen'"
+same 'everything once, and 7 three times' "$(wc -l <"$work/seen")" 22
+runs 0 group show billing && shows out 'lag 0'
+python3 - "$work/seen" <<'PY' || fail 'events of a key came out of order'
+import json, sys
+last = {}
+for event in map(json.loads, open(sys.argv[1])):
+    key = event["partitionkey"]
+    assert event["data"] >= last.get(key, 0), event
+    last[key] = event["data"]
+assert len(last) == 5
+PY
+runs 0 group seek billing earliest --dry-run && shows out '20 events come again'
+runs 0 group seek billing earliest
+runs 0 consume orders --group billing --limit 20 && same 'again' "$(wc -l <"$work/out")" 20
+runs 3 group show nobody
+runs 2 group delete billing
+runs 0 group delete billing --yes
+runs 3 group show billing
+
+# --- consume, produce, acknowledge
+runs 0 topic create inputs --partitions 2
+runs 0 topic create outputs --partitions 2
+count=3000
+for i in $(seq $count); do printf '{"specversion":"1.0","id":"%d","source":"/e2e","type":"n","partitionkey":"%d","data":%d}\n' "$i" $((i % 50)) "$i"; done |
+	"$ANNALS" append inputs >/dev/null || fail 'append inputs'
+runs 0 group create copy inputs --lease 1s --unlimited
+cat >"$work/worker.py" <<'PY'
+import http.client, json, sys, time
+address, member = open(sys.argv[1]).read().strip(), sys.argv[2]
+def post(path, body):
+    connection = http.client.HTTPConnection(address, timeout=10)
+    connection.request("POST", "/v1/groups/copy/" + path, json.dumps(body), {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    return answer.status, json.loads(answer.read() or "{}")
+while True:
+    try:
+        address = open(sys.argv[1]).read().strip()
+        status, polled = post("poll", {"member": member, "max": 20, "waitMs": 200})
+        if status != 200 or not polled["events"]:
+            time.sleep(0.01)
+            continue
+        events = [dict(e["event"], type="copy") for e in polled["events"]]
+        post("transactions", {"leases": [e["lease"] for e in polled["events"]], "topic": "outputs", "events": events})
+    except (OSError, http.client.HTTPException, ValueError):
+        time.sleep(0.02)
+PY
+echo "$http" >"$work/address"
+workers=()
+worker() { python3 "$work/worker.py" "$work/address" "w$1" & workers[$1]=$!; }
+for i in 0 1 2; do worker $i; done
+for kill in $(seq "${ANNALS_TEST_KILLS:-5}"); do
+	sleep 0.$((RANDOM % 4 + 1))
+	stop_server KILL
+	kill -9 "${workers[$((kill % 3))]}" && wait "${workers[$((kill % 3))]}" 2>/dev/null
+	start_server
+	echo "$http" >"$work/address"
+	worker $((kill % 3))
+done
+for _ in $(seq 300); do
+	runs 0 group show copy
+	grep -q 'lag 0 ' "$work/out" && break
+	sleep 0.1
+done
+kill -9 "${workers[@]}" && wait "${workers[@]}" 2>/dev/null
+shows out 'lag 0 '
+runs 0 read outputs
+python3 - "$work/out" $count <<'PY' || fail 'the outputs are not the inputs'
+import json, sys
+got = [json.loads(line)["data"] for line in open(sys.argv[1])]
+assert sorted(got) == list(range(1, int(sys.argv[2]) + 1)), (len(got), len(set(got)))
+PY
+checks=$((checks + 1))
+stop_server TERM
+done_testing
