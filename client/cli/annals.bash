@@ -9,14 +9,25 @@ _annals() {
 	--from) words='earliest latest' ;;
 	esac
 	if [ -z "$words" ] && [ "$COMP_CWORD" -eq 1 ]; then
-		words='append read topic offsets dump load status torture --help --version'
+		words='append read consume topic group offsets dump load status torture --help --version'
 	elif [ -z "$words" ] && [ "$COMP_CWORD" -eq 2 ] && [ "$command" = topic ]; then
 		words='create list show update delete'
 	elif [ -z "$words" ] && [ "$COMP_CWORD" -eq 2 ] && [ "$command" = offsets ]; then
 		words='show commit list'
+	elif [ -z "$words" ] && [ "$COMP_CWORD" -eq 2 ] && [ "$command" = group ]; then
+		words='create list show seek parked delete'
 	elif [ -z "$words" ] && [[ $current == -* ]]; then
 		case $command in
 		append) words='--type --source --key --data --content-type --id --subject --time --partition' ;;
+		consume) words='--group --exec --member --lease --limit --drain' ;;
+		group)
+			case $sub in
+			create) words='--lease --attempts --unlimited --backoff --no-backoff --backoff-max --pass --latest' ;;
+			seek) words='--topic --partition --dry-run' ;;
+			parked) words='--dry-run' ;;
+			delete) words='--yes' ;;
+			esac
+			;;
 		read) words='--from --partition --follow --limit --type --key --output' ;;
 		topic)
 			case $sub in
@@ -33,10 +44,10 @@ _annals() {
 	elif [ -z "$words" ]; then
 		# Topics where one is expected; files otherwise.
 		case $command:$sub:$COMP_CWORD in
-		append:*:2 | read:*:2 | dump:*:2 | load:*:2 | topic:show:3 | topic:update:3 | topic:delete:3 | offsets:*:4)
+		append:*:2 | consume:*:2 | read:*:2 | dump:*:2 | load:*:2 | topic:show:3 | topic:update:3 | topic:delete:3 | offsets:*:4)
 			words=$(annals topic list --timeout 500ms 2>/dev/null | tail -n +2 | cut -f1)
 			;;
-		offsets:show:3 | offsets:commit:3) words=$(annals offsets list --timeout 500ms 2>/dev/null) ;;
+		group:show:3 | group:seek:3 | group:parked:3 | group:delete:3 | offsets:show:3 | offsets:commit:3) words=$(annals offsets list --timeout 500ms 2>/dev/null) ;;
 		*)
 			mapfile -t COMPREPLY < <(compgen -f -- "$current")
 			return
