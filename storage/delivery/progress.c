@@ -280,9 +280,9 @@ uint64_t progress_next_timer(const struct progress *progress)
 static uint32_t find_lease(const struct progress *progress, uint64_t offset, uint64_t lease)
 {
 	uint32_t index = find(progress, offset);
-	const struct item *item = &progress->items[index];
+	const struct item *item = index == 0 ? NULL : &progress->items[index];
 
-	if (index == 0 || lease >> 32 != progress->epoch || (uint32_t)lease != item->deliveries) {
+	if (item == NULL || lease >> 32 != progress->epoch || (uint32_t)lease != item->deliveries) {
 		return 0;
 	}
 	return item->member != 0 ? index : 0;
@@ -316,9 +316,9 @@ int progress_refuse(struct progress *progress, uint64_t offset, uint64_t lease, 
 	uint64_t delay_us, bool at_once)
 {
 	uint32_t index = find_lease(progress, offset, lease);
-	struct item *item = &progress->items[index];
+	struct item *item = index == 0 ? NULL : &progress->items[index];
 
-	if (index == 0 || item->state != ITEM_LEASED) {
+	if (item == NULL || item->state != ITEM_LEASED) {
 		return ANNALS_E_LEASE_LOST;
 	}
 	tell(progress, PROGRESS_REFUSED, index);
@@ -474,9 +474,9 @@ void progress_settings_changed(struct progress *progress)
 int progress_replay(struct progress *progress, uint64_t offset, bool *ret_finished)
 {
 	uint32_t index = find(progress, offset);
-	struct item *item = &progress->items[index];
+	struct item *item = index == 0 ? NULL : &progress->items[index];
 
-	if (index == 0 || item->state != ITEM_PARKED) {
+	if (item == NULL || item->state != ITEM_PARKED) {
 		return ANNALS_E_NOT_FOUND;
 	}
 	*ret_finished = false;

@@ -144,7 +144,8 @@ struct slice *progress_slice_find(const struct progress *progress, uint64_t base
 int progress_slice_make(struct progress *progress, uint64_t base, struct slice **ret)
 {
 	uint32_t place = slice_place(progress, base);
-	struct slice **slices = progress->slices + progress->slice_first;
+	struct slice **slices =
+		progress->slices == NULL ? NULL : progress->slices + progress->slice_first;
 	struct slice *slice;
 
 	if (place < progress->slice_count && slices[place]->base == base) {
