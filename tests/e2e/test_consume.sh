@@ -42,8 +42,12 @@ runs 3 group show billing
 # --- consume, produce, acknowledge
 runs 0 topic create inputs --partitions 2
 runs 0 topic create outputs --partitions 2
-count=3000
-for i in $(seq $count); do printf '{"specversion":"1.0","id":"%d","source":"/e2e","type":"n","partitionkey":"%d","data":%d}\n' "$i" $((i % 50)) "$i"; done |
+kills=${ANNALS_TEST_KILLS:-5}
+count=$((kills * 800))
+python3 -c '
+import sys
+for i in range(1, int(sys.argv[1]) + 1):
+    print("{\"specversion\":\"1.0\",\"id\":\"%d\",\"source\":\"/e2e\",\"type\":\"n\",\"partitionkey\":\"%d\",\"data\":%d}" % (i, i % 50, i))' "$count" |
 	"$ANNALS" append inputs >/dev/null || fail 'append inputs'
 runs 0 group create copy inputs --lease 1s --unlimited
 cat >"$work/worker.py" <<'PY'
@@ -57,7 +61,8 @@ def post(path, body):
 while True:
     try:
         address = open(sys.argv[1]).read().strip()
-        status, polled = post("poll", {"member": member, "max": 20, "waitMs": 200})
+        status, polled = post("poll", {"member": member, "max": 10, "waitMs": 200})
+        time.sleep(0.01)
         if status != 200 or not polled["events"]:
             time.sleep(0.01)
             continue
@@ -70,15 +75,18 @@ echo "$http" >"$work/address"
 workers=()
 worker() { python3 "$work/worker.py" "$work/address" "w$1" & workers[$1]=$!; }
 for i in 0 1 2; do worker $i; done
-for kill in $(seq "${ANNALS_TEST_KILLS:-5}"); do
+busy=0
+for kill in $(seq "$kills"); do
 	sleep 0.$((RANDOM % 4 + 1))
+	"$ANNALS" group show copy | grep -q 'lag 0 ' || busy=$((busy + 1))
 	stop_server KILL
 	kill -9 "${workers[$((kill % 3))]}" && wait "${workers[$((kill % 3))]}" 2>/dev/null
 	start_server
 	echo "$http" >"$work/address"
 	worker $((kill % 3))
 done
-for _ in $(seq 300); do
+[ "$busy" -ge $((kills * 3 / 4)) ] || fail "only $busy of $kills kills came while there was work"
+for _ in $(seq 600); do
 	runs 0 group show copy
 	grep -q 'lag 0 ' "$work/out" && break
 	sleep 0.1
@@ -93,4 +101,5 @@ assert sorted(got) == list(range(1, int(sys.argv[2]) + 1)), (len(got), len(set(g
 PY
 checks=$((checks + 1))
 stop_server TERM
+printf '%d of %d kills came while there was work, %d events\n' "$busy" "$kills" "$count"
 done_testing
