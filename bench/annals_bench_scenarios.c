@@ -85,7 +85,7 @@ int bench_prepare(struct bench_options *options)
 	struct bench_result filled = {0};
 	struct bench_load load = {.options = options,
 		.connections = 1,
-		.in_flight = 8,
+		.in_flight = options->in_flight,
 		.batch = options->batch,
 		.events = options->events};
 	return bench_load_run(&load, &filled);
