@@ -156,11 +156,15 @@ static int nats_greet(int fd)
 	static const char hello[] =
 		"CONNECT {\"verbose\":false,\"pedantic\":false,\"lang\":\"c\",\"version\":\"1\","
 		"\"protocol\":1}\r\nPING\r\n";
-	char inbox[64];
+	char inbox[128];
 	if (send(fd, hello, sizeof(hello) - 1, MSG_NOSIGNAL) < 0 || wait_for(fd, "PONG") != 0) {
 		return -1;
 	}
-	snprintf(inbox, sizeof(inbox), "SUB _INBOX.%d.> 1\r\nPING\r\n", fd);
+	/* Three names, not a wildcard: a consumer pushes only where the very subject is listened
+	 * to. */
+	snprintf(inbox, sizeof(inbox),
+		"SUB _INBOX.%d.a 1\r\nSUB _INBOX.%d.c 2\r\nSUB _INBOX.%d.d 3\r\nPING\r\n", fd, fd,
+		fd);
 	return send(fd, inbox, strlen(inbox), MSG_NOSIGNAL) < 0 ? -1 : wait_for(fd, "PONG");
 }
 
