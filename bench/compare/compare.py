@@ -74,7 +74,7 @@ def measure_annals(options, results, work):
     bench = os.path.join(options.build, "bench", "annals-bench")
     if work in WORKS:
         connections, in_flight, batch, size = WORKS[work]
-        for durability, means in (("fsync", "fsync before the answer"), ("os", "no fsync before the answer: the page cache only")):
+        for durability, means in (("fsync", "fsync before the answer"), ("os", "no fsync: the page cache only")):
             got = run_json([bench, "append", "--connections", str(connections), "--in-flight", str(in_flight), "--batch", str(batch),
                             "--event-bytes", str(size), "--duration", f"{options.seconds}s", "--warm-up", "500ms", "--runs", "1",
                             "--durability", durability, "--output", "json"])
@@ -182,7 +182,7 @@ def measure(options):
             peer.stop()
     return {"date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             "machine": {"cores": os.cpu_count(), "system": platform.platform(), "load": os.getloadavg()[0]},
-            "command": " ".join(sys.argv), "seconds": options.seconds, "rounds": options.runs, "results": results.document(),
+            "command": " ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]]), "seconds": options.seconds, "rounds": options.runs, "results": results.document(),
             "left_out": results.left_out,
             "versions": {peer.label: getattr(peer, "version", "") for peer in light + heavy}}
 

@@ -82,7 +82,7 @@ class Redis(Peer):
         self.fsync = fsync
         self.slow_to_fill = fsync == "always"
         self.label = f"Redis Streams, appendfsync {fsync}"
-        self.durability = "fsync before the answer" if fsync == "always" else "fsync every second: up to a second is lost"
+        self.durability = "fsync before the answer" if fsync == "always" else "fsync every second: one second is lost"
 
     def start(self):
         command = program("redis-server")
@@ -120,7 +120,7 @@ class Nats(Peer):
         self.always = self.slow_to_fill = always
         self.given = command
         self.label = "NATS JetStream, " + ("sync_interval always" if always else "default sync_interval")
-        self.durability = "fsync before the answer" if always else "no fsync before the answer: up to two minutes are lost"
+        self.durability = "fsync before the answer" if always else "no fsync: up to two minutes are lost"
 
     def start(self):
         command = self.given or program("nats-server")
@@ -227,7 +227,7 @@ class Kafka(Peer):
         super().__init__()
         self.flush = flush
         self.label = "Apache Kafka, " + ("flush.messages=1" if flush else "default flushing")
-        self.durability = "fsync before the answer" if flush else "no fsync before the answer: the page cache only"
+        self.durability = "fsync before the answer" if flush else "no fsync: the page cache only"
 
     def java(self, main, *arguments, **more):
         return [self.java_program, "-Xmx1g", "-cp", self.libs + "/*", main, *arguments]
