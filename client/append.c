@@ -1,25 +1,15 @@
 /* The synchronous append: one request, all or none. */
+#include "append.h"
 #include "conditions.h"
 #include "convert.h"
-#include "io.h"
 
 #include <annals/clock.h>
 #include <annals/crc32c.h>
 #include <annals/hash.h>
 #include <annals/macros.h>
-#include <annals/wire.h>
 #include <stdlib.h>
 
-/* The events of one request, in the order of their partitions. */
-struct append {
-	uint32_t *partitions; /* of each event */
-	uint32_t *order;      /* indexes of events, sorted by partition, stable */
-	struct wire_append_batch *batches;
-	size_t batch_count;
-	struct buf body, control;
-};
-
-static void append_release(struct append *append)
+void append_release(struct append *append)
 {
 	free(append->partitions);
 	free(append->order);
@@ -105,8 +95,26 @@ static int encode(struct append *append, const struct annals_event *events, size
 	return ANNALS_OK;
 }
 
-/* Gives every event its offset: the runs come in the order of the batches. */
-static int place(const struct append *append, const struct wire_append_response *response,
+int append_make(struct append *append, struct annals_client *client, const char *topic,
+	uint32_t partition, const struct annals_event *events, size_t count, int timeout_ms,
+	struct annals_error *error)
+{
+	if (count == 0 || count > UINT32_MAX) {
+		return client_error(error, ANNALS_E_INVALID, "there are no events to append");
+	}
+	uint32_t partitions = 1;
+	if (partition == ANNALS_PARTITION_BY_KEY) {
+		int status = topic_partitions(client, topic, timeout_ms, &partitions, error);
+		if (status != ANNALS_OK) {
+			return status;
+		}
+	}
+	int status = choose(append, events, count, partition, partitions);
+	return status != ANNALS_OK ? client_error(error, status, "no memory for %zu events", count)
+				   : encode(append, events, count, error);
+}
+
+int append_place(const struct append *append, const struct wire_append_response *response,
 	size_t count, struct annals_placement *placements)
 {
 	size_t cursor = 0, done = 0;
@@ -154,7 +162,8 @@ static int send_append(struct append *append, struct annals_client *client, cons
 	struct wire_append_response response;
 	struct error err = {0, ""};
 	if (wire_append_response_decode(buf_bytes(&answer), &response, &err) != ANNALS_OK ||
-		(ret_placements && place(append, &response, count, ret_placements) != ANNALS_OK)) {
+		(ret_placements &&
+			append_place(append, &response, count, ret_placements) != ANNALS_OK)) {
 		return client_error(
 			error, ANNALS_E_MALFORMED, "the server's answer is malformed %s", err.text);
 	}
@@ -170,24 +179,10 @@ static int append_events(struct annals_client *client, const char *topic, uint32
 	enum annals_durability durability, int timeout_ms, struct annals_placement *ret_placements,
 	struct annals_receipt *ret_receipt, struct annals_error *error)
 {
-	if (count == 0 || count > UINT32_MAX) {
-		return client_error(error, ANNALS_E_INVALID, "there are no events to append");
-	}
 	uint64_t deadline_ns = deadline_after_ms(timeout_ms);
-	uint32_t partitions = 1;
-	if (partition == ANNALS_PARTITION_BY_KEY) {
-		int status = topic_partitions(client, topic, timeout_ms, &partitions, error);
-		if (status != ANNALS_OK) {
-			return status;
-		}
-	}
 	struct append append = {0};
-	int status = choose(&append, events, count, partition, partitions);
-	if (status != ANNALS_OK) {
-		client_error(error, status, "no memory for %zu events", count);
-	} else {
-		status = encode(&append, events, count, error);
-	}
+	int status =
+		append_make(&append, client, topic, partition, events, count, timeout_ms, error);
 	if (status == ANNALS_OK) {
 		status = send_append(&append, client, topic, conditions, count, durability,
 			deadline_ns, ret_placements, ret_receipt, error);

@@ -7,6 +7,13 @@ int annals_offsets_commit(struct annals_client *client, const char *group,
 	const struct annals_offset *offsets, size_t count, int timeout_ms,
 	struct annals_error *error)
 {
+	return annals_offsets_commit_as(client, group, NULL, 0, offsets, count, timeout_ms, error);
+}
+
+int annals_offsets_commit_as(struct annals_client *client, const char *group, const char *member,
+	uint32_t generation, const struct annals_offset *offsets, size_t count, int timeout_ms,
+	struct annals_error *error)
+{
 	Annals__V1__OffsetCommitRequest request = ANNALS__V1__OFFSET_COMMIT_REQUEST__INIT;
 	Annals__V1__OffsetEntry *entries = calloc(count + 1, sizeof(*entries));
 	Annals__V1__OffsetEntry **list = calloc(count + 1, sizeof(Annals__V1__OffsetEntry *));
@@ -22,6 +29,8 @@ int annals_offsets_commit(struct annals_client *client, const char *group,
 		list[i] = &entries[i];
 	}
 	request.group = control_text(group);
+	request.member = control_text(member);
+	request.generation = generation;
 	request.offset = list;
 	request.n_offset = count;
 	ProtobufCMessage *answer;

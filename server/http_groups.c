@@ -485,6 +485,7 @@ static void member_answered(struct http_request *request)
 	json_begin_object(&writer);
 	json_member_cstring(&writer, "member", member->member);
 	json_member_u64(&writer, "generation", member->generation);
+	json_member_u64(&writer, "pending", member->pending);
 	json_name(&writer, "assigned");
 	json_begin_array(&writer);
 	for (size_t i = 0; i < member->assigned_count; i++) {
@@ -538,13 +539,15 @@ void http_post_members(struct http_request *request)
 	http_delivery_start(request);
 }
 
-static void start_member(struct http_request *request, enum delivery_operation operation)
+static void start_member(
+	struct http_request *request, enum delivery_operation operation, uint32_t generation)
 {
 	struct error err = {0};
 	struct op_delivery *op = http_delivery_new(request, operation, member_answered);
 	if (op == NULL) {
 		return;
 	}
+	op->request.member.generation = generation;
 	if (http_delivery_copy("member", request->params[1], op->request.member.member,
 		    sizeof(op->request.member.member), &err) != 0) {
 		http_problem(request, err.code, err.text, NULL);
@@ -555,10 +558,13 @@ static void start_member(struct http_request *request, enum delivery_operation o
 
 void http_post_heartbeat(struct http_request *request)
 {
-	start_member(request, DELIVERY_HEARTBEAT);
+	uint64_t generation;
+	if (http_param_u64(request, "generation", 0, 0, UINT32_MAX, &generation)) {
+		start_member(request, DELIVERY_HEARTBEAT, (uint32_t)generation);
+	}
 }
 
 void http_delete_member(struct http_request *request)
 {
-	start_member(request, DELIVERY_LEAVE);
+	start_member(request, DELIVERY_LEAVE, 0);
 }

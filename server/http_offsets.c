@@ -141,9 +141,10 @@ void http_get_offset(struct http_request *request)
 /* ---- Committing ---- */
 
 struct entry {
-	struct bytes topic, metadata;
-	uint64_t partition, offset, leader_epoch;
+	struct bytes topic, metadata, member; /* member and generation: of the whole commit */
+	uint64_t partition, offset, leader_epoch, generation;
 	bool has_topic, has_partition, has_offset;
+	bool is_commit; /* it stands alone, so it may say whose it is */
 };
 
 static int read_number(const char *name, const struct json_value *value, uint64_t max,
@@ -166,7 +167,7 @@ static int read_text(const char *name, const struct json_value *value, struct bu
 	return status == 0 ? 0 : error_fail(err, status, "'%s' is no text", name);
 }
 
-static int read_member(const struct json_value *name, const struct json_value *value,
+static int read_attribute(const struct json_value *name, const struct json_value *value,
 	struct entry *entry, struct buf *scratch, struct error *err)
 {
 	if (json_string_is(name, "offset")) {
@@ -186,6 +187,12 @@ static int read_member(const struct json_value *name, const struct json_value *v
 	}
 	if (json_string_is(name, "leaderEpoch")) {
 		return read_number("leaderEpoch", value, UINT32_MAX, &entry->leader_epoch, err);
+	}
+	if (entry->is_commit && json_string_is(name, "member")) {
+		return read_text("member", value, scratch, &entry->member, err);
+	}
+	if (entry->is_commit && json_string_is(name, "generation")) {
+		return read_number("generation", value, UINT32_MAX, &entry->generation, err);
 	}
 	static const char *const results[] = {"committed", "firstOffset", "endOffset", "lag"};
 	for (size_t i = 0; i < ANNALS_COUNT_OF(results); i++) {
@@ -210,7 +217,7 @@ static int read_entry(
 		if (json_scan(scanner, &value) != 0) {
 			return json_fail(scanner, err);
 		}
-		const int status = read_member(&name, &value, entry, scratch, err);
+		const int status = read_attribute(&name, &value, entry, scratch, err);
 		if (status != 0) {
 			return status;
 		}
@@ -287,6 +294,7 @@ static int read_commit(struct http_request *request, struct op_offset_commit *co
 {
 	struct json_scanner scanner;
 	struct json_value name, value;
+	struct entry whose = {.is_commit = true};
 	int more;
 	if (buf_reserve(scratch, request->body.size) != 0) {
 		return error_fail(err, ANNALS_E_NO_MEMORY, "out of memory");
@@ -301,8 +309,10 @@ static int read_commit(struct http_request *request, struct op_offset_commit *co
 			status = read_entries(&scanner, commit, scratch, err);
 		} else {
 			status = json_scan(&scanner, &value) != 0 ? json_fail(&scanner, err)
-				 : json_string_is(&name, "group")
-					 ? 0
+				 : json_string_is(&name, "group") ? 0
+				 : json_string_is(&name, "member") ||
+						 json_string_is(&name, "generation")
+					 ? read_attribute(&name, &value, &whose, scratch, err)
 					 : error_fail(err, ANNALS_E_INVALID,
 						   "a commit has no member %.*s",
 						   (int)ANNALS_MIN(name.raw.size, 64),
@@ -312,7 +322,10 @@ static int read_commit(struct http_request *request, struct op_offset_commit *co
 			return status;
 		}
 	}
-	return more < 0 || json_finish(&scanner) != 0 ? json_fail(&scanner, err) : 0;
+	if (more < 0 || json_finish(&scanner) != 0) {
+		return json_fail(&scanner, err);
+	}
+	return op_offset_commit_set_member(commit, whose.member, (uint32_t)whose.generation);
 }
 
 void http_put_offsets(struct http_request *request)
@@ -338,8 +351,10 @@ void http_put_offset(struct http_request *request)
 	ANNALS_CLEANUP(buf_release) struct buf scratch = BUF_INIT;
 	struct json_scanner scanner;
 	struct error err = {0};
-	struct entry entry = {
-		.topic = request->params[1], .has_topic = true, .has_partition = true};
+	struct entry entry = {.topic = request->params[1],
+		.has_topic = true,
+		.has_partition = true,
+		.is_commit = true};
 	uint64_t partition;
 	if (!http_path_number(request, 2, PARTITION_MAX, &partition)) {
 		return;
@@ -360,6 +375,9 @@ void http_put_offset(struct http_request *request)
 	/* The path names topic and partition, whatever the body says. */
 	status = op_offset_commit_add(commit, request->params[1], (uint32_t)partition, entry.offset,
 		entry.metadata, (uint32_t)entry.leader_epoch);
+	status = status != 0 ? status
+			     : op_offset_commit_set_member(
+				       commit, entry.member, (uint32_t)entry.generation);
 	if (status != 0) {
 		http_op_problem(request, &commit->op);
 	} else {

@@ -88,16 +88,44 @@ int op_offset_commit_add(struct op_offset_commit *commit, struct bytes topic, ui
 	return 0;
 }
 
+int op_offset_commit_set_member(
+	struct op_offset_commit *commit, struct bytes member, uint32_t generation)
+{
+	if (member.size > MEMBER_NAME_MAX ||
+		(member.size > 0 && memchr(member.data, 0, member.size) != NULL)) {
+		return op_fail(&commit->op, ANNALS_E_INVALID,
+			"a member's name has at most %u bytes and no NUL", MEMBER_NAME_MAX);
+	}
+	if (member.size > 0) {
+		memcpy(commit->member.member, member.data, member.size);
+	}
+	commit->member.member[member.size] = 0;
+	commit->member.generation = generation;
+	return 0;
+}
+
+/* By the thread that knows the members. */
+static int submit_to_group(struct op_offset_commit *commit)
+{
+	struct op *op = &commit->op;
+	struct delivery_request *request = &commit->member.delivery;
+	request->operation = DELIVERY_COMMIT;
+	memcpy(request->group, commit->request.group, sizeof(request->group));
+	commit->member.commit = &commit->request;
+	op_prepare(op, &request->base, STORE_OPERATIONS);
+	return delivery_submit(op->loop->server->delivery, request, &op->error);
+}
+
 int op_offset_commit_start(struct op_offset_commit *commit, struct bytes group)
 {
 	struct op *op = &commit->op;
 	size_t at = 0;
+	const int mode = delivery_group_mode(op->loop->server->delivery, group);
 	int status = group_name_check(group, &op->error);
 	if (status == 0 && op->kind == OP_OFFSET_COMMIT && commit->request.entry_count == 0) {
 		status = op_fail(op, ANNALS_E_INVALID, "the commit holds no offset");
 	}
-	if (status == 0 && op->kind == OP_OFFSET_COMMIT &&
-		delivery_group_mode(op->loop->server->delivery, group) == GROUP_BY_EVENT) {
+	if (status == 0 && op->kind == OP_OFFSET_COMMIT && mode == GROUP_BY_EVENT) {
 		status = op_fail(op, ANNALS_E_GROUP_MODE,
 			"the group '%.*s' delivers by event: it has no offsets to commit",
 			(int)group.size, (const char *)group.data);
@@ -112,9 +140,14 @@ int op_offset_commit_start(struct op_offset_commit *commit, struct bytes group)
 	}
 	memcpy(commit->request.group, group.data, group.size);
 	commit->request.group[group.size] = 0;
-	op_prepare(op, &commit->request.base,
-		op->kind == OP_GROUP_DELETE ? STORE_GROUP_DELETE : STORE_OFFSET_COMMIT);
-	status = store_submit(op->loop->store, &commit->request.base, &op->error);
+	if (op->kind == OP_OFFSET_COMMIT &&
+		(mode == GROUP_BY_OFFSET || commit->member.member[0] != 0)) {
+		status = submit_to_group(commit);
+	} else {
+		op_prepare(op, &commit->request.base,
+			op->kind == OP_GROUP_DELETE ? STORE_GROUP_DELETE : STORE_OFFSET_COMMIT);
+		status = store_submit(op->loop->store, &commit->request.base, &op->error);
+	}
 	if (status != 0) {
 		return op_done_at_once(op, status);
 	}

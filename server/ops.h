@@ -15,6 +15,7 @@
 #define SERVER_OPS_H
 
 #include "loop.h"
+#include <annals/delivery.h>
 #include <annals/schemas.h>
 #include <annals/storage.h>
 
@@ -325,6 +326,8 @@ struct op_offset_commit {
 	struct offset_request request;
 	struct buf metadata;
 	size_t entry_capacity;
+	/* Input, if a member of the group commits; else empty. */
+	struct member_commit_request member;
 };
 /* kind: OP_OFFSET_COMMIT or OP_GROUP_DELETE. */
 struct op_offset_commit *op_offset_commit_new(struct loop *loop, enum op_kind kind);
@@ -332,7 +335,11 @@ struct op_offset_commit *op_offset_commit_new(struct loop *loop, enum op_kind ki
  * 10,000 entries), NO_MEMORY; also in op.status, op.error, op.detail. */
 int op_offset_commit_add(struct op_offset_commit *commit, struct bytes topic, uint32_t partition,
 	uint64_t offset, struct bytes metadata, uint32_t leader_epoch) ANNALS_MUST_CHECK;
-/* ANNALS_E_INVALID (group name), UNKNOWN_PARTITION, OFFSET_BEYOND_END, OVERLOADED, ... */
+/* Whose commit it is. ANNALS_E_INVALID: a name that nobody can have. */
+int op_offset_commit_set_member(struct op_offset_commit *commit, struct bytes member,
+	uint32_t generation) ANNALS_MUST_CHECK;
+/* ANNALS_E_INVALID (group name), UNKNOWN_PARTITION, OFFSET_BEYOND_END, FENCED (another member has a
+ * partition, or no member is named and the group has some), UNKNOWN_MEMBER, OVERLOADED, ... */
 int op_offset_commit_start(struct op_offset_commit *commit, struct bytes group);
 
 /* One committed offset, for answers; topic and metadata are borrowed for the call. */

@@ -240,6 +240,12 @@ static const struct native_handler handlers[] = {
 	[FRAME_GROUP_SETTLE] = {"group-settle", native_group_settle, false},
 	[FRAME_GROUP_SEEK] = {"group-seek", native_group_seek, false},
 	[FRAME_GROUP_PARKED] = {"group-parked", native_group_parked, false},
+	[FRAME_GROUP_JOIN] = {"group-join", native_group_join, false},
+	[FRAME_GROUP_HEARTBEAT] = {"group-heartbeat", native_group_heartbeat, false},
+	[FRAME_GROUP_LEAVE] = {"group-leave", native_group_leave, false},
+	[FRAME_GROUP_TRANSACT] = {"group-transact", native_group_transact, true},
+	[FRAME_GROUP_CHECKPOINT] = {"group-checkpoint", native_group_checkpoint, false},
+	[FRAME_GROUP_EXPLAIN] = {"group-explain", native_group_explain, false},
 };
 
 static void dispatch(struct native_request *request, const struct frame *frame)

@@ -54,6 +54,12 @@ size_t native_frame_bytes_max(const struct loop *loop);
 
 /* Handlers. */
 void native_append(struct native_request *request, const struct frame *frame);
+/* Reads an AppendRequest (the frame's control and data) into a fresh operation. The topic is
+ * borrowed from the frame. op.status and op.error when it fails. */
+int native_append_read(struct native_request *request, struct op_append *append,
+	const struct frame *frame, struct bytes *ret_topic) ANNALS_MUST_CHECK;
+/* Adds the AppendResponse of one that succeeded. ANNALS_E_NO_MEMORY. */
+int native_append_encode(struct buf *out, const struct op_append *append) ANNALS_MUST_CHECK;
 void native_fetch(struct native_request *request, const struct frame *frame);
 /* proto_native_streams.c */
 void native_producer_open(struct native_request *request, const struct frame *frame);
@@ -82,6 +88,14 @@ void native_group_poll(struct native_request *request, const struct frame *frame
 void native_group_settle(struct native_request *request, const struct frame *frame);
 void native_group_seek(struct native_request *request, const struct frame *frame);
 void native_group_parked(struct native_request *request, const struct frame *frame);
+/* proto_native_members.c */
+void native_group_join(struct native_request *request, const struct frame *frame);
+void native_group_heartbeat(struct native_request *request, const struct frame *frame);
+void native_group_leave(struct native_request *request, const struct frame *frame);
+/* proto_native_transact.c */
+void native_group_transact(struct native_request *request, const struct frame *frame);
+void native_group_checkpoint(struct native_request *request, const struct frame *frame);
+void native_group_explain(struct native_request *request, const struct frame *frame);
 
 /* Subscriptions of a connection: go on pushing; drop them all. */
 void native_pump_all(struct conn *conn);

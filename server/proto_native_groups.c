@@ -1,20 +1,19 @@
 /* Consumer groups that the server keeps, in the binary protocol. */
-#include "op_delivery.h"
-#include "proto_native.h"
+#include "proto_native_groups.h"
 #include <annals/varint.h>
 #include <stdlib.h>
 
-static struct loop *loop_of(struct native_request *request)
+struct loop *native_loop(struct native_request *request)
 {
 	return request->base.conn->loop;
 }
 
 /* ---- Starting ---- */
 
-static struct op_delivery *begin(struct native_request *request, enum delivery_operation operation,
-	void (*done)(struct op *op))
+struct op_delivery *native_group_begin(struct native_request *request,
+	enum delivery_operation operation, void (*done)(struct op *op))
 {
-	struct op_delivery *op = op_delivery_new(loop_of(request), operation);
+	struct op_delivery *op = op_delivery_new(native_loop(request), operation);
 
 	if (op == NULL) {
 		native_fail(request, ANNALS_E_NO_MEMORY, "out of memory", NULL);
@@ -25,7 +24,7 @@ static struct op_delivery *begin(struct native_request *request, enum delivery_o
 	return op;
 }
 
-static void start(struct native_request *request, struct op_delivery *op, const char *group)
+void native_group_start(struct native_request *request, struct op_delivery *op, const char *group)
 {
 	request->op = &op->op;
 	if (op_delivery_start(op, bytes_text(group)) == OP_DONE) {
@@ -33,18 +32,17 @@ static void start(struct native_request *request, struct op_delivery *op, const 
 	}
 }
 
-/* A request that cannot even start. */
-static void give_up(
+void native_group_give_up(
 	struct native_request *request, struct op_delivery *op, int status, const char *text)
 {
 	op_release(&op->op);
 	native_fail(request, status, text, NULL);
 }
 
-static int topic_id(
+int native_group_topic(
 	struct native_request *request, const char *name, uint32_t *ret, struct error *err)
 {
-	struct topic *topic = op_topic_find(loop_of(request), bytes_text(name), 0, err, NULL);
+	struct topic *topic = op_topic_find(native_loop(request), bytes_text(name), 0, err, NULL);
 
 	if (topic == NULL) {
 		return err->code;
@@ -54,7 +52,7 @@ static int topic_id(
 	return 0;
 }
 
-static int copy_text(const char *from, char *ret, size_t size, struct error *err)
+int native_group_copy(const char *from, char *ret, size_t size, struct error *err)
 {
 	size_t length = strlen(from);
 
@@ -68,8 +66,7 @@ static int copy_text(const char *from, char *ret, size_t size, struct error *err
 
 /* ---- Answers ---- */
 
-/* True: the request failed and was answered. */
-static bool failed(struct native_request *request, struct op *op)
+bool native_group_failed(struct native_request *request, struct op *op)
 {
 	request->op = NULL;
 	if (op->status == 0) {
@@ -79,7 +76,7 @@ static bool failed(struct native_request *request, struct op *op)
 	return true;
 }
 
-static void send_answer(struct native_request *request, struct op *op,
+void native_group_answer(struct native_request *request, struct op *op,
 	const ProtobufCMessage *message, struct buf *data)
 {
 	if (pack_message(message, native_reply(request)) != 0) {
@@ -89,30 +86,22 @@ static void send_answer(struct native_request *request, struct op *op,
 	op_release(op);
 }
 
-static void send_no_memory(struct native_request *request, struct op *op)
+void native_group_no_memory(struct native_request *request, struct op *op)
 {
 	op_fail(op, ANNALS_E_NO_MEMORY, "no memory for an answer");
 	native_fail_op(request, op);
 }
 
-/* Names of topics that an answer speaks of, each once. */
-struct topic_names {
-	struct unpack_arena *arena;
-	struct store *store;
-	Annals__V1__GroupTopic **list;
-	size_t count;
-};
-
-static int topic_names_init(struct topic_names *names, struct native_request *request)
+int topic_names_init(struct topic_names *names, struct native_request *request)
 {
-	names->arena = &loop_of(request)->arena;
-	names->store = loop_of(request)->store;
+	names->arena = &native_loop(request)->arena;
+	names->store = native_loop(request)->store;
 	names->count = 0;
 	names->list = unpack_arena_alloc(names->arena, GROUP_TOPICS_MAX * sizeof(*names->list));
 	return names->list == NULL ? ANNALS_E_NO_MEMORY : 0;
 }
 
-static int topic_names_add(struct topic_names *names, uint32_t id)
+int topic_names_add(struct topic_names *names, uint32_t id)
 {
 	Annals__V1__GroupTopic *topic;
 	struct topic *found;
@@ -157,10 +146,10 @@ static void put_done(struct op *op)
 	struct native_request *request = op->arg;
 	Annals__V1__GroupPutResponse response;
 
-	if (!failed(request, op)) {
+	if (!native_group_failed(request, op)) {
 		annals__v1__group_put_response__init(&response);
 		response.created = ((struct op_delivery *)op)->request.put.created;
-		send_answer(request, op, &response.base, NULL);
+		native_group_answer(request, op, &response.base, NULL);
 	}
 }
 
@@ -199,7 +188,7 @@ void native_group_put(struct native_request *request, const struct frame *frame)
 	if (message == NULL) {
 		return;
 	}
-	op = begin(request, DELIVERY_GROUP_PUT, put_done);
+	op = native_group_begin(request, DELIVERY_GROUP_PUT, put_done);
 	if (op == NULL) {
 		return;
 	}
@@ -207,17 +196,18 @@ void native_group_put(struct native_request *request, const struct frame *frame)
 	read_settings(message, &put->config);
 	put->start = message->from_latest ? GROUP_START_LATEST : GROUP_START_EARLIEST;
 	if (message->n_topic > GROUP_TOPICS_MAX) {
-		give_up(request, op, ANNALS_E_LIMIT, "a group has at most 64 topics");
+		native_group_give_up(request, op, ANNALS_E_LIMIT, "a group has at most 64 topics");
 		return;
 	}
 	for (size_t i = 0; i < message->n_topic && status == 0; i++) {
-		status = topic_id(request, message->topic[i], &put->config.topic_ids[i], &err);
+		status = native_group_topic(
+			request, message->topic[i], &put->config.topic_ids[i], &err);
 	}
 	put->config.topic_count = (uint32_t)message->n_topic;
 	if (status != 0) {
-		give_up(request, op, status, err.text);
+		native_group_give_up(request, op, status, err.text);
 	} else {
-		start(request, op, message->group);
+		native_group_start(request, op, message->group);
 	}
 }
 
@@ -226,9 +216,9 @@ static void delete_done(struct op *op)
 	struct native_request *request = op->arg;
 	Annals__V1__GroupDeleteResponse response;
 
-	if (!failed(request, op)) {
+	if (!native_group_failed(request, op)) {
 		annals__v1__group_delete_response__init(&response);
-		send_answer(request, op, &response.base, NULL);
+		native_group_answer(request, op, &response.base, NULL);
 	}
 }
 
@@ -237,17 +227,18 @@ void native_group_delete(struct native_request *request, const struct frame *fra
 	Annals__V1__GroupDeleteRequest *message =
 		native_unpack(request, frame, &annals__v1__group_delete_request__descriptor);
 	struct op_delivery *op =
-		message == NULL ? NULL : begin(request, DELIVERY_GROUP_DELETE, delete_done);
+		message == NULL ? NULL
+				: native_group_begin(request, DELIVERY_GROUP_DELETE, delete_done);
 
 	if (op != NULL) {
-		start(request, op, message->group);
+		native_group_start(request, op, message->group);
 	}
 }
 
 static int fill_partitions(struct native_request *request,
 	const struct group_describe_request *describe, Annals__V1__GroupDescribeResponse *response)
 {
-	struct unpack_arena *arena = &loop_of(request)->arena;
+	struct unpack_arena *arena = &native_loop(request)->arena;
 	size_t count = describe->partition_count;
 	Annals__V1__GroupPartition *partitions =
 		unpack_arena_alloc(arena, (count + 1) * sizeof(*partitions));
@@ -287,10 +278,10 @@ static void describe_done(struct op *op)
 	struct topic_names names;
 	int status;
 
-	if (failed(request, op)) {
+	if (native_group_failed(request, op)) {
 		return;
 	}
-	unpack_arena_reset(&loop_of(request)->arena);
+	unpack_arena_reset(&native_loop(request)->arena);
 	annals__v1__group_describe_response__init(&response);
 	info = &describe->groups[0];
 	status = topic_names_init(&names, request);
@@ -299,7 +290,7 @@ static void describe_done(struct op *op)
 	}
 	status = status != 0 ? status : fill_partitions(request, describe, &response);
 	if (status != 0) {
-		send_no_memory(request, op);
+		native_group_no_memory(request, op);
 		return;
 	}
 	response.mode = (Annals__V1__GroupMode)info->config.mode;
@@ -317,18 +308,19 @@ static void describe_done(struct op *op)
 	response.paused = info->is_paused;
 	response.generation = info->generation;
 	response.members = info->member_count;
-	send_answer(request, op, &response.base, NULL);
+	native_group_answer(request, op, &response.base, NULL);
 }
 
 void native_group_describe(struct native_request *request, const struct frame *frame)
 {
 	Annals__V1__GroupDescribeRequest *message =
 		native_unpack(request, frame, &annals__v1__group_describe_request__descriptor);
-	struct op_delivery *op =
-		message == NULL ? NULL : begin(request, DELIVERY_GROUP_DESCRIBE, describe_done);
+	struct op_delivery *op = message == NULL ? NULL
+						 : native_group_begin(request,
+							   DELIVERY_GROUP_DESCRIBE, describe_done);
 
 	if (op != NULL) {
-		start(request, op, message->group);
+		native_group_start(request, op, message->group);
 	}
 }
 
@@ -338,14 +330,14 @@ static void poll_done(struct op *op)
 {
 	struct native_request *request = op->arg;
 	const struct poll_request *poll = &((struct op_delivery *)op)->request.poll;
-	struct unpack_arena *arena = &loop_of(request)->arena;
+	struct unpack_arena *arena = &native_loop(request)->arena;
 	Annals__V1__GroupPollResponse response;
 	Annals__V1__GroupEvent *events;
 	struct topic_names names;
 	struct buf data = BUF_INIT;
 	int status;
 
-	if (failed(request, op)) {
+	if (native_group_failed(request, op)) {
 		return;
 	}
 	unpack_arena_reset(arena);
@@ -373,14 +365,14 @@ static void poll_done(struct op *op)
 	}
 	if (status != 0) {
 		buf_release(&data);
-		send_no_memory(request, op);
+		native_group_no_memory(request, op);
 		return;
 	}
 	response.n_event = poll->event_count;
 	response.topic = names.list;
 	response.n_topic = names.count;
 	response.paused = poll->is_paused;
-	send_answer(request, op, &response.base, &data);
+	native_group_answer(request, op, &response.base, &data);
 }
 
 void native_group_poll(struct native_request *request, const struct frame *frame)
@@ -388,21 +380,22 @@ void native_group_poll(struct native_request *request, const struct frame *frame
 	Annals__V1__GroupPollRequest *message =
 		native_unpack(request, frame, &annals__v1__group_poll_request__descriptor);
 	struct error err = {0};
-	struct op_delivery *op = message == NULL ? NULL : begin(request, DELIVERY_POLL, poll_done);
+	struct op_delivery *op =
+		message == NULL ? NULL : native_group_begin(request, DELIVERY_POLL, poll_done);
 
 	if (op == NULL) {
 		return;
 	}
-	if (copy_text(message->member, op->request.poll.member, sizeof(op->request.poll.member),
-		    &err) != 0) {
-		give_up(request, op, err.code, err.text);
+	if (native_group_copy(message->member, op->request.poll.member,
+		    sizeof(op->request.poll.member), &err) != 0) {
+		native_group_give_up(request, op, err.code, err.text);
 		return;
 	}
 	op->request.poll.events_max = message->events_max;
 	op->request.poll.bytes_max = message->bytes_max;
 	op->request.poll.lease_us = message->lease_us;
 	op->request.poll.wait_us = message->wait_us;
-	start(request, op, message->group);
+	native_group_start(request, op, message->group);
 }
 
 /* ---- Leases ---- */
@@ -414,7 +407,7 @@ static void settle_done(struct op *op)
 	Annals__V1__GroupSettleResponse response;
 	uint32_t lost[SETTLE_ENTRIES_MAX];
 
-	if (failed(request, op)) {
+	if (native_group_failed(request, op)) {
 		return;
 	}
 	annals__v1__group_settle_response__init(&response);
@@ -424,7 +417,7 @@ static void settle_done(struct op *op)
 			lost[response.n_lost++] = (uint32_t)i;
 		}
 	}
-	send_answer(request, op, &response.base, NULL);
+	native_group_answer(request, op, &response.base, NULL);
 }
 
 void native_group_settle(struct native_request *request, const struct frame *frame)
@@ -432,7 +425,7 @@ void native_group_settle(struct native_request *request, const struct frame *fra
 	Annals__V1__GroupSettleRequest *message =
 		native_unpack(request, frame, &annals__v1__group_settle_request__descriptor);
 	struct op_delivery *op =
-		message == NULL ? NULL : begin(request, DELIVERY_SETTLE, settle_done);
+		message == NULL ? NULL : native_group_begin(request, DELIVERY_SETTLE, settle_done);
 	struct settle_request *settle;
 	int status = 0;
 
@@ -459,7 +452,7 @@ void native_group_settle(struct native_request *request, const struct frame *fra
 		return;
 	}
 	settle->reason = buf_bytes(&op->texts);
-	start(request, op, message->group);
+	native_group_start(request, op, message->group);
 }
 
 /* ---- Seeking ---- */
@@ -470,7 +463,7 @@ static void seek_done(struct op *op)
 	const struct seek_request *seek = &((struct op_delivery *)op)->request.seek;
 	Annals__V1__GroupSeekResponse response;
 
-	if (failed(request, op)) {
+	if (native_group_failed(request, op)) {
 		return;
 	}
 	annals__v1__group_seek_response__init(&response);
@@ -478,14 +471,15 @@ static void seek_done(struct op *op)
 	response.leases_ended = seek->leases;
 	response.delivered_again = seek->again;
 	response.skipped = seek->skipped;
-	send_answer(request, op, &response.base, NULL);
+	native_group_answer(request, op, &response.base, NULL);
 }
 
 void native_group_seek(struct native_request *request, const struct frame *frame)
 {
 	Annals__V1__GroupSeekRequest *message =
 		native_unpack(request, frame, &annals__v1__group_seek_request__descriptor);
-	struct op_delivery *op = message == NULL ? NULL : begin(request, DELIVERY_SEEK, seek_done);
+	struct op_delivery *op =
+		message == NULL ? NULL : native_group_begin(request, DELIVERY_SEEK, seek_done);
 	struct seek_request *seek;
 	struct error err = {0};
 	int status = 0;
@@ -495,7 +489,8 @@ void native_group_seek(struct native_request *request, const struct frame *frame
 	}
 	seek = &op->request.seek;
 	if ((unsigned)message->target > SEEK_TIME) {
-		give_up(request, op, ANNALS_E_INVALID, "a group does not seek this way");
+		native_group_give_up(
+			request, op, ANNALS_E_INVALID, "a group does not seek this way");
 		return;
 	}
 	seek->target = (enum seek_target)message->target;
@@ -503,12 +498,12 @@ void native_group_seek(struct native_request *request, const struct frame *frame
 	seek->partition = message->one_partition ? message->partition : UINT32_MAX;
 	seek->dry_run = message->dry_run;
 	if (message->topic[0] != 0) {
-		status = topic_id(request, message->topic, &seek->topic_id, &err);
+		status = native_group_topic(request, message->topic, &seek->topic_id, &err);
 	}
 	if (status != 0) {
-		give_up(request, op, status, err.text);
+		native_group_give_up(request, op, status, err.text);
 	} else {
-		start(request, op, message->group);
+		native_group_start(request, op, message->group);
 	}
 }
 
@@ -517,7 +512,7 @@ void native_group_seek(struct native_request *request, const struct frame *frame
 static int fill_parked(struct native_request *request, struct parked_request *parked,
 	Annals__V1__GroupParkedResponse *response, struct topic_names *names, struct buf *data)
 {
-	struct unpack_arena *arena = &loop_of(request)->arena;
+	struct unpack_arena *arena = &native_loop(request)->arena;
 	Annals__V1__GroupEvent *events =
 		unpack_arena_alloc(arena, (parked->parked_count + 1) * sizeof(*events));
 	int status = 0;
@@ -560,22 +555,22 @@ static void parked_done(struct op *op)
 	struct buf data = BUF_INIT;
 	int status;
 
-	if (failed(request, op)) {
+	if (native_group_failed(request, op)) {
 		return;
 	}
-	unpack_arena_reset(&loop_of(request)->arena);
+	unpack_arena_reset(&native_loop(request)->arena);
 	annals__v1__group_parked_response__init(&response);
 	status = topic_names_init(&names, request);
 	status = status != 0 ? status : fill_parked(request, parked, &response, &names, &data);
 	if (status != 0) {
 		buf_release(&data);
-		send_no_memory(request, op);
+		native_group_no_memory(request, op);
 		return;
 	}
 	response.count = parked->count;
 	response.topic = names.list;
 	response.n_topic = names.count;
-	send_answer(request, op, &response.base, &data);
+	native_group_answer(request, op, &response.base, &data);
 }
 
 void native_group_parked(struct native_request *request, const struct frame *frame)
@@ -596,7 +591,7 @@ void native_group_parked(struct native_request *request, const struct frame *fra
 		native_fail(request, ANNALS_E_INVALID, "parked events are not treated so", NULL);
 		return;
 	}
-	op = begin(request, operations[message->kind], parked_done);
+	op = native_group_begin(request, operations[message->kind], parked_done);
 	if (op == NULL) {
 		return;
 	}
@@ -607,13 +602,13 @@ void native_group_parked(struct native_request *request, const struct frame *fra
 	parked->limit = message->limit == 0 && message->kind == 0 ? 100 : message->limit;
 	parked->dry_run = message->dry_run;
 	if (message->topic[0] != 0) {
-		status = topic_id(request, message->topic, &parked->topic_id, &err);
+		status = native_group_topic(request, message->topic, &parked->topic_id, &err);
 	} else if (message->has_place) {
 		status = error_fail(&err, ANNALS_E_INVALID, "a place needs its topic");
 	}
 	if (status != 0) {
-		give_up(request, op, status, err.text);
+		native_group_give_up(request, op, status, err.text);
 	} else {
-		start(request, op, message->group);
+		native_group_start(request, op, message->group);
 	}
 }

@@ -29,7 +29,7 @@ static struct wire_append_run indexed_run(const struct append_run *run)
 	};
 }
 
-static int encode_runs(struct buf *reply, const struct op_append *append)
+int native_append_encode(struct buf *out, const struct op_append *append)
 {
 	const struct append_request *stored = &append->request;
 	struct wire_append_run few[RUNS_ON_STACK] = {0};
@@ -46,7 +46,7 @@ static int encode_runs(struct buf *reply, const struct op_append *append)
 		runs[i] = stored->runs != NULL ? indexed_run(&stored->runs[i])
 					       : plain_run(&stored->parts[i]);
 	}
-	status = wire_append_response_encode(reply, stored->topic_id, stored->recorded_us,
+	status = wire_append_response_encode(out, stored->topic_id, stored->recorded_us,
 		(uint32_t)stored->durability, runs, count);
 	if (runs != few) {
 		free(runs);
@@ -63,7 +63,7 @@ static void append_done(struct op *op)
 		native_fail_op(request, op);
 		return;
 	}
-	if (encode_runs(native_reply(request), (struct op_append *)op) != 0) {
+	if (native_append_encode(native_reply(request), (struct op_append *)op) != 0) {
 		conn_close(conn, CONN_CLOSE_NO_MEMORY);
 	}
 	op_release(op);
@@ -109,18 +109,11 @@ static int add_parts(
 	return status;
 }
 
-void native_append(struct native_request *request, const struct frame *frame)
+int native_append_read(struct native_request *request, struct op_append *append,
+	const struct frame *frame, struct bytes *ret_topic)
 {
-	struct op_append *append = op_append_new(request->base.conn->loop);
 	struct wire_append_request wire;
-	int status;
-	if (append == NULL) {
-		native_fail(request, ANNALS_E_NO_MEMORY, "out of memory", NULL);
-		return;
-	}
-	append->op.arg = request;
-	append->op.done = append_done;
-	status = wire_append_request_decode(frame->control, &wire, &append->op.error);
+	int status = wire_append_request_decode(frame->control, &wire, &append->op.error);
 	if (status == 0) {
 		append->durability = (enum durability)wire.durability;
 		status = add_parts(append, &wire, frame->data);
@@ -128,13 +121,29 @@ void native_append(struct native_request *request, const struct frame *frame)
 	if (status == 0 && wire.has_more) {
 		status = native_append_conditions(request, append, frame);
 	}
+	*ret_topic = status == 0 ? wire.topic : bytes_of(NULL, 0);
+	return status;
+}
+
+void native_append(struct native_request *request, const struct frame *frame)
+{
+	struct op_append *append = op_append_new(request->base.conn->loop);
+	struct bytes topic;
+	int status;
+	if (append == NULL) {
+		native_fail(request, ANNALS_E_NO_MEMORY, "out of memory", NULL);
+		return;
+	}
+	append->op.arg = request;
+	append->op.done = append_done;
+	status = native_append_read(request, append, frame, &topic);
 	if (status != 0) {
 		append->op.status = status;
 		native_fail_op(request, &append->op);
 		return;
 	}
 	request->op = &append->op;
-	if (op_append_start(append, wire.topic) == OP_DONE) {
+	if (op_append_start(append, topic) == OP_DONE) {
 		append_done(&append->op);
 	}
 }

@@ -31,6 +31,11 @@ void native_offset_commit(struct native_request *request, const struct frame *fr
 		native_fail(request, ANNALS_E_NO_MEMORY, "out of memory", NULL);
 		return;
 	}
+	if (op_offset_commit_set_member(commit, bytes_text(message->member), message->generation) !=
+		0) {
+		native_fail_op(request, &commit->op);
+		return;
+	}
 	for (size_t i = 0; i < message->n_offset; i++) {
 		const Annals__V1__OffsetEntry *entry = message->offset[i];
 		if (op_offset_commit_add(commit, bytes_text(entry->topic), entry->partition,

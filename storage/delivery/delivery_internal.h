@@ -107,8 +107,11 @@ struct member {
 };
 struct assignment {
 	uint32_t topic_id, partition;
-	struct member *member;
-	uint32_t since; /* generation */
+	struct member *member; /* shall have it */
+	struct member *holder; /* has it; another one as long as it has not let go */
+	uint32_t since;        /* generation in which the holder got it */
+	uint32_t moved;        /* in which it became the member's */
+	uint64_t moved_us;
 };
 
 struct group {

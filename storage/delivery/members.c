@@ -6,6 +6,11 @@
  * everybody else, or one more; a partition stays with its member as long as that has no more than
  * its share; the rest goes to those with fewest, in the order of joining. So as few as possible
  * move, and the same members and history give the same shares.
+ *
+ * A partition that moves stays with its holder until that lets go of it: with a heartbeat that
+ * names a generation in which it is not the member's any more, by leaving, or when the time of its
+ * session has passed since. So the holder finishes and commits what it has begun, the next one
+ * goes on exactly there, and never do two members have one partition.
  */
 #include "completion.h"
 #include "delivery_internal.h"
@@ -101,7 +106,7 @@ static int list_partitions(struct group *group, struct assignment **ret, size_t 
 			}
 			list = larger;
 			for (uint32_t k = 0; k < partitions; k++) {
-				list[count++] = (struct assignment){id, k, NULL, 0};
+				list[count++] = (struct assignment){.topic_id = id, .partition = k};
 			}
 		}
 	}
@@ -111,9 +116,11 @@ static int list_partitions(struct group *group, struct assignment **ret, size_t 
 	for (size_t i = 0; i < count && group->assignment_count > 0; i++) {
 		const struct assignment *was = bsearch(&list[i], group->assignments,
 			group->assignment_count, sizeof(*list), compare_assignments);
-		if (was != NULL && was->member != NULL && wants(was->member, list[i].topic_id)) {
-			list[i].member = was->member;
-			list[i].since = was->since;
+		if (was != NULL) {
+			struct member *stays = was->member != NULL ? was->member : was->holder;
+			list[i] = *was;
+			list[i].member =
+				stays != NULL && wants(stays, list[i].topic_id) ? stays : NULL;
 		}
 	}
 	*ret = list;
@@ -161,9 +168,21 @@ static void share_topic(struct group *group, struct assignment *list, size_t cou
 			}
 		}
 		list[i].member = least;
-		list[i].since = group->generation + 1;
+		list[i].moved = group->generation + 1;
+		list[i].moved_us = delivery_now_us(group->delivery);
 		least->partitions++;
 	}
+}
+
+static bool is_moving(const struct assignment *assignment)
+{
+	return assignment->holder != assignment->member;
+}
+
+static void hand_over(struct assignment *assignment, uint32_t generation)
+{
+	assignment->holder = assignment->member;
+	assignment->since = generation;
 }
 
 static bool is_same(const struct group *group, const struct assignment *list, size_t count)
@@ -203,6 +222,9 @@ static int rebalance(struct group *group, bool force)
 	}
 	for (size_t i = 0; i < count; i++) {
 		list[i].member->partitions++;
+		if (list[i].holder == NULL) {
+			hand_over(&list[i], group->generation + 1);
+		}
 	}
 	if (!force && is_same(group, list, count)) {
 		free(list);
@@ -222,12 +244,29 @@ static int rebalance(struct group *group, bool force)
 	return 0;
 }
 
+/* What it holds and shall not have any more since a generation up to this one. `all`: it begins
+ * anew, so that an earlier process of its name is fenced. */
+static void let_go(struct group *group, struct member *member, uint32_t generation, bool all)
+{
+	for (size_t i = 0; i < group->assignment_count; i++) {
+		struct assignment *assignment = &group->assignments[i];
+		if (assignment->holder != member) {
+			continue;
+		}
+		if (all) {
+			assignment->holder = NULL;
+		} else if (is_moving(assignment) && assignment->moved <= generation) {
+			hand_over(assignment, group->generation);
+		}
+	}
+}
+
 static void remove_member(struct group *group, struct member *member)
 {
 	for (size_t i = 0; i < group->assignment_count; i++) {
-		if (group->assignments[i].member == member) {
-			group->assignments[i].member = NULL;
-		}
+		struct assignment *assignment = &group->assignments[i];
+		assignment->member = assignment->member == member ? NULL : assignment->member;
+		assignment->holder = assignment->holder == member ? NULL : assignment->holder;
 	}
 	list_remove(&member->node);
 	group->member_count--;
@@ -252,6 +291,17 @@ void members_run_timers(struct group *group, uint64_t now_us, uint64_t *ret_next
 	if (left) {
 		(void)rebalance(group, true);
 	}
+	for (size_t i = 0; i < group->assignment_count; i++) {
+		struct assignment *assignment = &group->assignments[i];
+		if (is_moving(assignment) && assignment->holder != NULL) {
+			uint64_t end_us = assignment->moved_us + assignment->holder->session_us;
+			if (end_us <= now_us) {
+				hand_over(assignment, group->generation);
+			} else {
+				*ret_next_us = ANNALS_MIN(*ret_next_us, end_us);
+			}
+		}
+	}
 }
 
 /* ---- Requests ---- */
@@ -261,14 +311,18 @@ static int answer_assignment(
 {
 	request->generation = group->generation;
 	request->assigned_count = 0;
+	request->pending = 0;
 	request->assigned = calloc(member->partitions + 1, sizeof(*request->assigned));
 	if (request->assigned == NULL) {
 		return ANNALS_E_NO_MEMORY;
 	}
 	for (size_t i = 0; i < group->assignment_count; i++) {
-		if (group->assignments[i].member == member) {
+		const struct assignment *assignment = &group->assignments[i];
+		if (assignment->member == member && is_moving(assignment)) {
+			request->pending++;
+		} else if (assignment->member == member) {
 			request->assigned[request->assigned_count++] = (struct assigned_partition){
-				group->assignments[i].topic_id, group->assignments[i].partition};
+				assignment->topic_id, assignment->partition};
 		}
 	}
 	return 0;
@@ -306,6 +360,7 @@ static int join(struct group *group, struct member_request *request, struct memb
 	group->delivery->next_timer_us =
 		ANNALS_MIN(group->delivery->next_timer_us, member->seen_us + member->session_us);
 	*ret = member;
+	let_go(group, member, 0, true);
 	return rebalance(group, true);
 }
 
@@ -369,6 +424,8 @@ static int run_member(
 		return status;
 	}
 	member->seen_us = delivery_now_us(delivery);
+	let_go(group, member, request->generation == 0 ? group->generation : request->generation,
+		false);
 	status = rebalance(group, false); /* topics may have gained partitions */
 	return status != 0 ? status : answer_assignment(group, member, request);
 }
@@ -414,14 +471,14 @@ void delivery_member(struct delivery *delivery, struct member_request *request)
 static int check_owner(const struct group *group, const struct member *member, uint32_t generation,
 	const struct offset_entry *entry)
 {
-	struct assignment wanted = {entry->topic_id, entry->partition, NULL, 0};
+	struct assignment wanted = {.topic_id = entry->topic_id, .partition = entry->partition};
 	const struct assignment *have =
 		group->assignment_count == 0
 			? NULL
 			: bsearch(&wanted, group->assignments, group->assignment_count,
 				  sizeof(wanted), compare_assignments);
 
-	return have != NULL && have->member == member && have->since <= generation &&
+	return have != NULL && have->holder == member && have->since <= generation &&
 			       generation <= group->generation
 		       ? 0
 		       : ANNALS_E_FENCED;
@@ -442,14 +499,22 @@ void delivery_member_commit(struct delivery *delivery, struct member_commit_requ
 		return;
 	}
 	member = member_find(group, request->member);
-	if (member == NULL) {
+	if (member == NULL && request->member[0] == 0 && group->member_count > 0) {
+		delivery_answer(delivery, &request->delivery, ANNALS_E_FENCED,
+			"the group '%s' has members: only they commit, with their generation",
+			request->delivery.group);
+		return;
+	}
+	if (member == NULL && request->member[0] != 0) {
 		delivery_answer(delivery, &request->delivery, ANNALS_E_UNKNOWN_MEMBER,
 			"the group '%s' has no member '%s': join again", request->delivery.group,
 			request->member);
 		return;
 	}
-	member->seen_us = delivery_now_us(delivery);
-	for (size_t i = 0; i < request->commit->entry_count && status == 0; i++) {
+	if (member != NULL) {
+		member->seen_us = delivery_now_us(delivery);
+	}
+	for (size_t i = 0; member != NULL && i < request->commit->entry_count && status == 0; i++) {
 		status = check_owner(
 			group, member, request->generation, &request->commit->entries[i]);
 	}

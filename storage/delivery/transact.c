@@ -98,27 +98,25 @@ static int write_rows(struct group *group, struct transact_request *request, str
 	return status;
 }
 
-static int submit(struct delivery *delivery, struct transact_request *request,
-	struct row_batch *rows, struct error *err)
+static struct store_request *base_of(struct transact_request *request)
 {
-	int status = row_batch_changes(rows, &request->changes);
-	struct store_request *base;
+	return request->append != NULL && !request->rows_alone ? &request->append->base
+							       : &request->rows.base;
+}
 
-	if (status != 0) {
-		return error_fail(err, status, "no memory for a commit");
-	}
-	request->bytes = rows->bytes; /* the changes lie in it */
-	rows->bytes = BUF_INIT;
-	if (request->append != NULL) {
-		base = &request->append->base;
+static int pass_on(struct delivery *delivery, struct transact_request *request, struct error *err)
+{
+	struct store_request *base = base_of(request);
+	int status;
+
+	if (base == &request->rows.base) {
+		request->rows = (struct rows_request){.base = {.operation = STORE_ROWS},
+			.changes = request->changes,
+			.change_count = request->change_count};
+	} else {
 		base->operation = STORE_APPEND;
 		request->append->rows = request->changes;
-		request->append->row_count = rows->count;
-	} else {
-		base = &request->rows.base;
-		*base = (struct store_request){.operation = STORE_ROWS};
-		request->rows.changes = request->changes;
-		request->rows.change_count = rows->count;
+		request->append->row_count = request->change_count;
 	}
 	list_init(&base->node);
 	base->queue = &delivery->completions;
@@ -129,6 +127,21 @@ static int submit(struct delivery *delivery, struct transact_request *request,
 		delivery->transactions_in_flight++;
 	}
 	return status;
+}
+
+static int submit(struct delivery *delivery, struct transact_request *request,
+	struct row_batch *rows, struct error *err)
+{
+	int status = row_batch_changes(rows, &request->changes);
+
+	if (status != 0) {
+		return error_fail(err, status, "no memory for a commit");
+	}
+	request->bytes = rows->bytes; /* the changes lie in it */
+	rows->bytes = BUF_INIT;
+	request->change_count = rows->count;
+	request->rows_alone = false;
+	return pass_on(delivery, request, err);
 }
 
 static void forget(struct transact_request *request)
@@ -219,12 +232,25 @@ void delivery_start_transactions(struct delivery *delivery)
 void delivery_transaction_done(struct delivery *delivery, struct transact_request *request)
 {
 	struct group *group = group_find(delivery, bytes_text(request->delivery.group));
-	const struct store_request *base =
-		request->append != NULL ? &request->append->base : &request->rows.base;
+	struct store_request *base = base_of(request);
 	struct list_node one;
-	bool stored = base->status == 0;
+	bool stored;
 
 	delivery->transactions_in_flight--;
+	if (base->status == 0 && base != &request->rows.base && request->append->replayed) {
+		/* All of its events were stored before, and nothing was now. */
+		struct error err = {0, ""};
+		int status;
+		request->rows_alone = true;
+		status = pass_on(delivery, request, &err);
+		if (status == 0) {
+			return;
+		}
+		base = base_of(request);
+		base->status = status;
+		base->error = err;
+	}
+	stored = base->status == 0;
 	forget(request);
 	if (base->status == ANNALS_E_OUTCOME_UNKNOWN || base->status == ANNALS_E_UNAVAILABLE) {
 		(void)pthread_mutex_lock(&delivery->mutex);

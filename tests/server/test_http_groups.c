@@ -147,6 +147,40 @@ START_TEST(test_http_groups_members)
 }
 END_TEST
 
+START_TEST(test_http_groups_members_commit)
+{
+	const char *commit = "{\"member\":\"a\",\"generation\":1,\"offset\":1}";
+	ask_for(200, "POST", "/v1/groups/m/members", NULL, "{\"member\":\"a\",\"topics\":[\"t\"]}");
+	ask_for(204, "PUT", "/v1/groups/m/offsets/t/0", NULL, commit);
+	ask_for(204, "PUT", "/v1/groups/m/offsets", NULL,
+		"{\"member\":\"a\",\"generation\":1,\"offsets\":[{\"topic\":\"t\",\"partition\":0,"
+		"\"offset\":2}]}");
+	ask_problem(409, "fenced", "members", "PUT", "/v1/groups/m/offsets/t/0", NULL,
+		"{\"offset\":1}");
+	ask_problem(409, "fenced", "generation", "PUT", "/v1/groups/m/offsets/t/0", NULL,
+		"{\"member\":\"a\",\"generation\":9,\"offset\":1}");
+	ask_problem(409, "unknown-member", "join", "PUT", "/v1/groups/m/offsets/t/0", NULL,
+		"{\"member\":\"b\",\"generation\":1,\"offset\":1}");
+	ask_problem(
+		404, "unknown-group", "'none'", "PUT", "/v1/groups/none/offsets/t/0", NULL, commit);
+	ask_problem(409, "group-mode", "event", "PUT", "/v1/groups/g/offsets/t/0", NULL, commit);
+	ask_problem(400, "invalid-argument", "'generation'", "PUT", "/v1/groups/m/offsets/t/0",
+		NULL, "{\"member\":\"a\",\"generation\":-1,\"offset\":1}");
+	ask_problem(400, "invalid-argument", "no member", "PUT", "/v1/groups/m/offsets", NULL,
+		"{\"offsets\":[{\"topic\":\"t\",\"partition\":0,\"offset\":2,"
+		"\"member\":\"a\"}]}");
+	const char *text = ask_for(200, "GET", "/v1/groups/m/offsets/t/0", NULL, NULL);
+	ck_assert_uint_eq(json_number(text, "offset"), 2);
+	/* Another one joins: the first lets go when it says so. */
+	ask_for(200, "POST", "/v1/groups/m/members", NULL,
+		"{\"member\":\"b\",\"topics\":[\"t\",\"out\"]}");
+	text = ask_for(200, "POST", "/v1/groups/m/members/a/heartbeat?generation=1", NULL, NULL);
+	ck_assert_uint_eq(json_number(text, "generation"), 2);
+	ask_problem(400, "invalid-argument", "generation", "POST",
+		"/v1/groups/m/members/a/heartbeat?generation=x", NULL, NULL);
+}
+END_TEST
+
 START_TEST(test_http_groups_errors)
 {
 	ask_problem(404, "unknown-group", "'none'", "GET", "/v1/groups/none", NULL, NULL);
@@ -173,4 +207,4 @@ END_TEST
 
 SUITE_MAIN("http_groups", setup, server_teardown, test_http_groups_poll_and_acknowledge,
 	test_http_groups_park_and_replay, test_http_groups_transactions, test_http_groups_seek,
-	test_http_groups_members, test_http_groups_errors)
+	test_http_groups_members, test_http_groups_members_commit, test_http_groups_errors)

@@ -617,10 +617,16 @@ struct annals_offset {
 	uint64_t committed_us, first_offset, end_offset; /* in answers; lag = end_offset - offset */
 };
 /* Stores how far a group has come, all entries or none. ANNALS_E_UNKNOWN_TOPIC,
- * ANNALS_E_UNKNOWN_PARTITION, ANNALS_E_OFFSET_BEYOND_END, ANNALS_E_INVALID (group name). */
+ * ANNALS_E_UNKNOWN_PARTITION, ANNALS_E_OFFSET_BEYOND_END, ANNALS_E_INVALID (group name),
+ * ANNALS_E_FENCED (the group has members: they commit). */
 ANNALS_API int annals_offsets_commit(struct annals_client *client, const char *group,
 	const struct annals_offset *offsets, size_t count, int timeout_ms,
 	struct annals_error *error);
+/* The same as a member, with the generation of its last assignment. ANNALS_E_FENCED: another member
+ * has one of the partitions by now; ANNALS_E_UNKNOWN_MEMBER: it was silent for too long. */
+ANNALS_API int annals_offsets_commit_as(struct annals_client *client, const char *group,
+	const char *member, uint32_t generation, const struct annals_offset *offsets, size_t count,
+	int timeout_ms, struct annals_error *error);
 /* What a group has committed, for one topic or (NULL) all; partitions without a commit are left
  * out. Free with annals_offsets_free(). */
 ANNALS_API int annals_offsets_fetch(struct annals_client *client, const char *group,
@@ -635,6 +641,80 @@ ANNALS_API void annals_groups_free(char **groups, size_t count);
 ANNALS_API int annals_offset_for_time(struct annals_client *client, const char *topic,
 	uint32_t partition, uint64_t time_us, int timeout_ms, uint64_t *ret_offset,
 	struct annals_error *error);
+
+/* ------------------------------------------------------------------ members */
+
+/*
+ * A group by offset shares the partitions of its topics among its members. Every change makes a new
+ * generation; each member learns of it with its heartbeats, which must come more often than its
+ * session ends. As few partitions as possible move, and one that moves stays with its holder until
+ * a heartbeat names a generation in which it is not listed: the holder commits before, and the next
+ * one goes on exactly there.
+ */
+struct annals_assigned {
+	const char *topic;
+	uint32_t partition;
+};
+struct annals_assignment {
+	const char *member;
+	uint32_t generation;
+	uint32_t pending; /* partitions that come when others have let go of them */
+	struct annals_assigned *partitions;
+	size_t count;
+	void *memory; /* private */
+};
+ANNALS_API void annals_assignment_release(struct annals_assignment *assignment);
+/* member NULL: the server names it. A member that joins again begins anew: its earlier process is
+ * fenced. session_ms 0: the group's, 30 s. The first member makes the group. Release with
+ * annals_assignment_release(). ANNALS_E_UNKNOWN_TOPIC, ANNALS_E_GROUP_MODE, ANNALS_E_LIMIT. */
+ANNALS_API int annals_group_join(struct annals_client *client, const char *group,
+	const char *member, const char *const *topics, size_t topic_count, uint32_t session_ms,
+	int timeout_ms, struct annals_assignment *ret_assignment, struct annals_error *error);
+/* generation: of the last assignment that the caller acts on; 0 lets go at once of all that the
+ * answer does not list. ANNALS_E_UNKNOWN_MEMBER: join again. */
+ANNALS_API int annals_group_heartbeat(struct annals_client *client, const char *group,
+	const char *member, uint32_t generation, int timeout_ms,
+	struct annals_assignment *ret_assignment, struct annals_error *error);
+/* Also for members of groups by event, whose leases it gives back: *ret_released (may be NULL) says
+ * how many. ANNALS_E_UNKNOWN_MEMBER (by offset). */
+ANNALS_API int annals_group_leave(struct annals_client *client, const char *group,
+	const char *member, int timeout_ms, uint64_t *ret_released, struct annals_error *error);
+
+/*
+ * A member that does all this by itself and reads what it is assigned. One thread at a time; it
+ * heartbeats in its polls, so poll at least every session_ms (0: 30 s). Calling poll, commit or
+ * close says that everything that earlier polls returned is handled. A partition that is taken away
+ * is committed before it is let go: handled events are neither lost nor repeated by a rebalance.
+ * After a crash, and when a session ended, what was not committed comes again.
+ */
+struct annals_group_consumer;
+/* start: EARLIEST or LATEST, for partitions without a commit. `options` as of
+ * annals_consumer_open(); they stay the caller's and must outlive the consumer. Errors as of
+ * annals_group_join(). */
+ANNALS_API int annals_group_consumer_open(struct annals_client *client, const char *group,
+	const char *member, const char *const *topics, size_t topic_count,
+	enum annals_start_kind start, uint32_t session_ms, const struct annals_options *options,
+	int timeout_ms, struct annals_group_consumer **ret_consumer, struct annals_error *error);
+/*
+ * Up to max events of one partition of *ret_topic, or after wait_ms *ret_count 0. timeout_ms is for
+ * each request it makes. Events borrow until the next call. ANNALS_E_OFFSET_GONE: retention has
+ * removed what comes after the committed offset; the text and error->first_offset name the range
+ * that is lost, and committing another offset goes on. Other errors as of annals_consumer_poll().
+ */
+ANNALS_API int annals_group_consumer_poll(struct annals_group_consumer *consumer, int wait_ms,
+	int timeout_ms, const char **ret_topic, struct annals_event *events, size_t max,
+	size_t *ret_count, struct annals_error *error);
+/* ANNALS_E_FENCED, ANNALS_E_UNKNOWN_MEMBER: it is not the member's any more; the next poll joins
+ * again. */
+ANNALS_API int annals_group_consumer_commit(
+	struct annals_group_consumer *consumer, int timeout_ms, struct annals_error *error);
+ANNALS_API uint32_t annals_group_consumer_generation(const struct annals_group_consumer *consumer);
+/* How many partitions it holds. */
+ANNALS_API size_t annals_group_consumer_partitions(const struct annals_group_consumer *consumer);
+/* Commits and leaves; timeout_ms 0 does neither: others take over when its session has ended. The
+ * handle is gone whatever is returned. */
+ANNALS_API int annals_group_consumer_close(
+	struct annals_group_consumer *consumer, int timeout_ms, struct annals_error *error);
 
 /* ------------------------------------------------------------- work queues */
 
@@ -763,6 +843,48 @@ ANNALS_API int annals_group_parked(struct annals_client *client, const char *gro
 ANNALS_API int annals_group_parked_change(struct annals_client *client, const char *group, int drop,
 	const char *topic, int64_t partition, uint64_t offset, int dry_run, int timeout_ms,
 	uint64_t *ret_count, struct annals_error *error);
+
+/*
+ * Acknowledges leases, appends events (event_count may be 0) and keeps a checkpoint (unless its
+ * name is NULL or "") in one commit: all of it or nothing. Events go to their keys' partitions.
+ * After a lost answer (ANNALS_E_OUTCOME_UNKNOWN, ANNALS_E_DISCONNECTED, ANNALS_E_TIMEOUT) nothing
+ * needs doing: if it happened the events are finished, if not they come again.
+ * ANNALS_E_LEASE_LOST, ANNALS_E_TOO_LARGE, ANNALS_E_LIMIT (1,000 leases), and what
+ * annals_append() and annals_group_acknowledge() return. ret_placements: of each event, or NULL.
+ */
+ANNALS_API int annals_group_transact(struct annals_client *client, const char *group,
+	const struct annals_lease *leases, size_t lease_count, const char *topic,
+	const struct annals_event *events, size_t event_count, const char *checkpoint_name,
+	struct annals_bytes checkpoint, int timeout_ms, struct annals_placement *ret_placements,
+	struct annals_error *error);
+/* *ret_value: to be freed, with a 0 byte behind it. ANNALS_E_NOT_FOUND. */
+ANNALS_API int annals_group_checkpoint(struct annals_client *client, const char *group,
+	const char *name, int timeout_ms, void **ret_value, size_t *ret_size,
+	struct annals_error *error);
+
+/* What happened to one event in a group. */
+struct annals_attempt {
+	uint32_t delivery; /* 1 is the first */
+	/* "leased" (goes on), "acknowledged", "refused", "expired", "fenced", "gone", "left" */
+	const char *outcome;
+	uint64_t leased_us, deadline_us, ended_us; /* ended: 0 while it goes on */
+	const char *member, *reason;
+};
+struct annals_explanation {
+	/* "unread", "ready", "leased", "delayed", "waiting", "parked", "finished" */
+	const char *state;
+	uint64_t due_us; /* leased: the deadline; delayed: when it comes again; else 0 */
+	uint32_t deliveries, attempts;
+	struct annals_attempt *history; /* oldest first, the last 16 */
+	size_t history_count;
+	void *memory; /* private */
+};
+/* Release with annals_explanation_release(). ANNALS_E_UNKNOWN_TOPIC, ANNALS_E_UNKNOWN_PARTITION,
+ * ANNALS_E_OFFSET_BEYOND_END. */
+ANNALS_API int annals_group_explain(struct annals_client *client, const char *group,
+	const char *topic, uint32_t partition, uint64_t offset, int timeout_ms,
+	struct annals_explanation *ret_explanation, struct annals_error *error);
+ANNALS_API void annals_explanation_release(struct annals_explanation *explanation);
 
 #ifdef __cplusplus
 }

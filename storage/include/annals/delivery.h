@@ -215,7 +215,8 @@ struct transact_request {
 	struct rows_request rows;
 	struct row_change *changes;
 	struct buf bytes;
-	struct list_node node;
+	size_t change_count;
+	bool rows_alone; /* the append was a repeat: the rows go by themselves */
 };
 struct checkpoint_request { /* DELIVERY_CHECKPOINT_GET; ANNALS_E_NOT_FOUND */
 	struct delivery_request delivery;
@@ -309,11 +310,16 @@ struct assigned_partition {
 	uint32_t topic_id, partition;
 };
 /*
- * DELIVERY_JOIN (member empty: it gets a name; joining again with a name changes topics),
- * DELIVERY_HEARTBEAT (ANNALS_E_UNKNOWN_MEMBER: join again), DELIVERY_LEAVE (also by event: gives
- * back the member's leases). A group by offset is made by its first member. Every answer holds the
- * current generation and what is assigned in it: partitions stay where they are as far as a fair
- * share allows.
+ * DELIVERY_JOIN (member empty: it gets a name; joining again with a name begins anew, perhaps with
+ * other topics, and fences the earlier process), DELIVERY_HEARTBEAT (ANNALS_E_UNKNOWN_MEMBER: join
+ * again), DELIVERY_LEAVE (also by event: gives back the member's leases). A group by offset is made
+ * by its first member. Every answer holds the current generation and what the member has in it:
+ * partitions stay where they are as far as a fair share allows.
+ *
+ * A partition that moves stays with its holder until a heartbeat names a generation whose answer
+ * did not list it: then the holder has committed what it will, and the next one goes on there. A
+ * heartbeat of generation 0 lets go at once of all that its answer does not list. A holder that
+ * does not let go for as long as its session loses the partition all the same.
  */
 struct member_request {
 	struct delivery_request delivery;
@@ -321,15 +327,17 @@ struct member_request {
 	uint64_t session_us; /* join: 0 = the group's; 1 s to 1 h */
 	uint32_t topic_ids[GROUP_TOPICS_MAX];
 	uint32_t topic_count;
+	uint32_t generation; /* heartbeat: the last one acted on, or 0; result: the current one */
 	/* results */
-	uint32_t generation;
+	uint32_t pending; /* partitions it will have when others have let go of them */
 	struct assigned_partition *assigned; /* malloc'ed: member_request_release() */
 	size_t assigned_count;
 	uint64_t released; /* leave, by event: leases given back */
 };
 void member_request_release(struct member_request *request);
 /* DELIVERY_COMMIT: ANNALS_E_FENCED when the member does not have one of the partitions since a
- * generation up to this one, ANNALS_E_UNKNOWN_MEMBER, and what STORE_OFFSET_COMMIT answers. */
+ * generation up to this one, or when no member is named and the group has some;
+ * ANNALS_E_UNKNOWN_MEMBER, and what STORE_OFFSET_COMMIT answers. */
 struct member_commit_request {
 	struct delivery_request delivery;
 	char member[MEMBER_NAME_MAX + 1];
