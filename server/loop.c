@@ -3,6 +3,7 @@
 #include "net/output.h"
 #include "ops_internal.h"
 #include "server.h"
+#include <annals/thread.h>
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -349,6 +350,8 @@ static void end_turn(struct loop *loop)
 static void *loop_main(void *arg)
 {
 	struct loop *loop = arg;
+	thread_set_name("annals-loop");
+	thread_set_slice(THREAD_SLICE_LOOP_NS);
 	while (!loop->stopping) {
 		bool busy = !list_is_empty(&loop->deferred) || !list_is_empty(&loop->conns_turn);
 		(void)event_base_loop(loop->base, EVLOOP_ONCE | (busy ? EVLOOP_NONBLOCK : 0));

@@ -1,6 +1,7 @@
 /* Threads for reads that would wait for the disk. */
 #include "completion.h"
 #include "shard.h"
+#include <annals/thread.h>
 
 #include <stdlib.h>
 
@@ -23,6 +24,7 @@ static void *reader_main(void *arg)
 	struct shard *shard = arg;
 	struct reader_pool *pool = &shard->readers;
 	struct store_request *request;
+	thread_set_name("annals-reader");
 	struct list_node *node;
 
 	(void)pthread_mutex_lock(&pool->mutex);

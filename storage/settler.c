@@ -15,6 +15,7 @@
 
 #include <annals/clock.h>
 #include <annals/fault.h>
+#include <annals/thread.h>
 #include <stdlib.h>
 #include <sys/statvfs.h>
 #include <time.h>
@@ -24,6 +25,12 @@
 #define SETTLE_ENTRIES_MAX 65536u
 #define SETTLE_PARTITIONS_MAX 4096u
 #define USAGE_INTERVAL_NS 1000000000u
+/* Retention looks once more after so much was settled: the log must not outgrow its limit by all
+ * that comes in one interval. */
+#define RETENTION_SETTLED_BYTES (16u << 20)
+/* A settle commit writes up to SETTLE_BYTES and a step of cleanup frees less than half of that:
+ * space must come free at least as fast as it is used. */
+#define CLEANUP_STEPS 4u
 #define BLOCKED_RETRY_NS 500000000u
 
 /* One partition's part of a settle commit. */
@@ -578,6 +585,7 @@ static int settle_once(struct shard *shard, struct error *err)
 		status = commit_run(&run, &changed, err);
 		if (status == 0) {
 			release_settled(&run);
+			shard->unlooked_bytes += run.bytes;
 			status = 1;
 		}
 	}
@@ -639,7 +647,8 @@ static uint64_t housekeeping(struct shard *shard)
 		look_at_disk(shard);
 		shard->next_usage_ns = now + USAGE_INTERVAL_NS;
 	}
-	if (now >= shard->next_retention_ns) {
+	if (now >= shard->next_retention_ns || shard->unlooked_bytes >= RETENTION_SETTLED_BYTES) {
+		shard->unlooked_bytes = 0;
 		retention_run(shard);
 		receipts_run(shard);
 		shard->next_retention_ns = now + shard->options.retention_interval_us * 1000;
@@ -649,17 +658,28 @@ static uint64_t housekeeping(struct shard *shard)
 	return next > now ? next - now : 1000000;
 }
 
+/* 1: there may be more to give back; 0: nothing is left; negative as cleanup_step(). */
+static int clean_up(struct shard *shard, struct error *err)
+{
+	int more = 1;
+	for (unsigned i = 0; i < CLEANUP_STEPS && more > 0; i++) {
+		more = cleanup_step(shard, err);
+	}
+	return more;
+}
+
 void *settler_main(void *arg)
 {
 	struct shard *shard = arg;
 	struct error err = {0};
 	bool stops = false;
+	thread_set_name("annals-settler");
 
 	while (!stops) {
 		uint64_t wait_ns = housekeeping(shard);
 		int status = shard->state == STORE_READ_ONLY ? 0 : settle_once(shard, &err);
 		if (status >= 0 && shard->state != STORE_READ_ONLY) {
-			int more = cleanup_step(shard, &err);
+			int more = clean_up(shard, &err);
 			status = more < 0 ? more : status + more;
 			more = status < 0 ? 0 : index_settle_step(shard, &err);
 			status = more < 0 ? more : status + more;

@@ -126,6 +126,7 @@ struct shard {
 	struct meta_row meta;               /* as in LMDB; settler (recovery before) */
 	uint32_t sweep_topic, sweep_partition; /* where the last sweep stopped */
 	uint64_t next_retention_ns, next_usage_ns;
+	uint64_t unlooked_bytes; /* settled since retention looked */
 	void *retention; /* retention.c's */
 	void *expiry;    /* receipts.c's */
 };

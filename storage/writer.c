@@ -10,6 +10,7 @@
 
 #include <annals/clock.h>
 #include <annals/fault.h>
+#include <annals/thread.h>
 #include <assert.h>
 #include <errno.h>
 #include <time.h>
@@ -379,6 +380,8 @@ void *writer_main(void *arg)
 	struct shard *shard = arg;
 	struct list_node requests, *node;
 
+	thread_set_name("annals-writer");
+	thread_set_slice(THREAD_SLICE_WRITER_NS);
 	list_init(&requests);
 	while (take_requests(shard, &requests)) {
 		while ((node = list_pop(&requests)) != NULL) {

@@ -16,6 +16,7 @@
 #include <annals/clock.h>
 #include <annals/histogram.h>
 #include <annals/macros.h>
+#include <annals/thread.h>
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -350,6 +351,7 @@ static uint64_t number(const char *text)
 int main(int argc, char **argv)
 {
 	const struct peer *peer = argc > 1 ? peer_find(argv[1]) : NULL;
+	thread_set_slice(THREAD_SLICE_WRITER_NS); /* as annals-bench does */
 	if (argc == 6 && strcmp(argv[1], "file") == 0) {
 		return file_limit(argv[3], number(argv[4]), strcmp(argv[5], "1") == 0, 1.5);
 	}

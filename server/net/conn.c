@@ -10,6 +10,9 @@
 #include <unistd.h>
 
 #define READ_STEP_BYTES (64u << 10)
+/* What one connection sends and has ready in one turn of the loop: enough to keep a reader busy,
+ * and little enough that others wait for it no longer than for a flush. */
+#define TURN_BYTES (128u << 10)
 #define PIECES_MAX 64
 #define LINGER_NS (2ull * 1000 * 1000 * 1000)
 
@@ -422,12 +425,17 @@ void conn_write_buf(struct conn *conn, struct buf *data)
 	conn_touch(conn);
 }
 
+static size_t output_limit(const struct conn *conn)
+{
+	return ANNALS_MIN(conn->loop->options->output_bytes_max, (size_t)TURN_BYTES);
+}
+
 bool conn_can_write(struct conn *conn)
 {
 	if (conn->closing) {
 		return false;
 	}
-	if (conn->output.size_bytes < conn->loop->options->output_bytes_max) {
+	if (conn->output.size_bytes < output_limit(conn)) {
 		return true;
 	}
 	conn->wants_low_mark = true;
@@ -437,11 +445,11 @@ bool conn_can_write(struct conn *conn)
 static void send_output(struct conn *conn)
 {
 	struct iovec pieces[PIECES_MAX];
-	size_t budget = 4u << 20;
+	size_t budget = TURN_BYTES;
 
 	while (conn->output.size_bytes > 0 && conn->writable && !conn->closing && budget > 0) {
 		unsigned wants = 0;
-		int count = output_pieces(&conn->output, pieces, PIECES_MAX);
+		int count = output_pieces(&conn->output, budget, pieces, PIECES_MAX);
 		ssize_t n = conn->transport->send(
 			conn->transport_state, conn->fd, pieces, count, &wants);
 		counter_add(&conn->loop->counters.send_calls, 1);
@@ -467,8 +475,7 @@ static void send_output(struct conn *conn)
 
 static void tell_writable(struct conn *conn)
 {
-	bool low = conn->wants_low_mark &&
-		   conn->output.size_bytes < conn->loop->options->output_bytes_max / 2;
+	bool low = conn->wants_low_mark && conn->output.size_bytes < output_limit(conn) / 2;
 	if ((low || conn->first_changed) && !conn->closing) {
 		conn->wants_low_mark = conn->wants_low_mark && !low;
 		conn->first_changed = false;

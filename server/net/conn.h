@@ -102,8 +102,8 @@ int conn_open(struct loop *loop, int fd, const struct sockaddr_storage *peer,
  * not be used inside an ordered answer. */
 void conn_write(struct conn *conn, const void *data, size_t size);
 void conn_write_buf(struct conn *conn, struct buf *data);
-/* Less than output-bytes-max wait to be sent. Once it returned false, protocol_ops.writable is
- * called when less than half of it waits. */
+/* Less than output-bytes-max, and less than one turn of the loop may send, wait to be sent. Once it
+ * returned false, protocol_ops.writable is called when less than half of that waits. */
 bool conn_can_write(struct conn *conn);
 /* Bytes waiting to be sent. */
 size_t conn_output_bytes(const struct conn *conn);

@@ -165,17 +165,18 @@ void output_move(struct output *to, struct output *from)
 	from->size_bytes = 0;
 }
 
-int output_pieces(const struct output *output, struct iovec *pieces, int max)
+int output_pieces(const struct output *output, size_t bytes_max, struct iovec *pieces, int max)
 {
 	struct list_node *node;
 	int count = 0;
 	LIST_FOR_EACH (node, &output->chunks) {
 		struct chunk *chunk = LIST_ENTRY(node, struct chunk, node);
-		if (count == max) {
+		if (count == max || bytes_max == 0) {
 			break;
 		}
 		pieces[count].iov_base = chunk->data + chunk->start;
-		pieces[count].iov_len = chunk->size - chunk->start;
+		pieces[count].iov_len = ANNALS_MIN(chunk->size - chunk->start, bytes_max);
+		bytes_max -= pieces[count].iov_len;
 		count++;
 	}
 	return count;

@@ -3,6 +3,7 @@
 #include "delivery_internal.h"
 
 #include <annals/clock.h>
+#include <annals/thread.h>
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -451,6 +452,7 @@ static void *run(void *arg)
 	struct delivery *delivery = arg;
 	uint64_t next_us = 0;
 	bool stopping;
+	thread_set_name("annals-deliver");
 
 	for (;;) {
 		sleep_until(delivery, next_us);

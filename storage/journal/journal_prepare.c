@@ -6,6 +6,7 @@
 
 #include <annals/fault.h>
 #include <annals/hash.h>
+#include <annals/thread.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -69,6 +70,7 @@ enum journal_result journal_prepare(struct journal_file *journal, struct error *
 static void *preparer_main(void *arg)
 {
 	struct journal_file *journal = arg;
+	thread_set_name("annals-journal");
 	pthread_mutex_lock(&journal->mutex);
 	for (;;) {
 		while (!journal->wanted && !journal->stopping) {

@@ -27,7 +27,7 @@ static void expect_bytes(size_t from, size_t step)
 {
 	while (output.size_bytes > 0) {
 		struct iovec pieces[4];
-		int count = output_pieces(&output, pieces, 4);
+		int count = output_pieces(&output, SIZE_MAX, pieces, 4);
 		size_t taken = 0;
 		ck_assert_int_gt(count, 0);
 		for (int i = 0; i < count && taken < step; i++) {
@@ -38,7 +38,7 @@ static void expect_bytes(size_t from, size_t step)
 		output_consume(&output, pool, taken);
 		from += taken;
 	}
-	ck_assert_int_eq(output_pieces(&output, (struct iovec[1]){{NULL, 0}}, 1), 0);
+	ck_assert_int_eq(output_pieces(&output, SIZE_MAX, (struct iovec[1]){{NULL, 0}}, 1), 0);
 }
 
 START_TEST(test_output_small_pieces_share_chunks)
@@ -48,7 +48,7 @@ START_TEST(test_output_small_pieces_share_chunks)
 		ck_assert_int_eq(output_add(&output, pool, bytes + i * 30, 30), 0);
 	}
 	ck_assert_uint_eq(output.size_bytes, 3000);
-	ck_assert_int_eq(output_pieces(&output, pieces, 8), 1);
+	ck_assert_int_eq(output_pieces(&output, SIZE_MAX, pieces, 8), 1);
 	expect_bytes(0, 777);
 }
 END_TEST
@@ -72,7 +72,7 @@ START_TEST(test_output_takes_large_buffers_without_a_copy)
 	ck_assert_int_eq(output_add_buf(&output, pool, &data), 0);
 	ck_assert_ptr_null(data.data);
 	ck_assert_int_eq(output_add(&output, pool, bytes + 50005, 5), 0);
-	ck_assert_int_eq(output_pieces(&output, pieces, 4), 3);
+	ck_assert_int_eq(output_pieces(&output, SIZE_MAX, pieces, 4), 3);
 	ck_assert_ptr_eq(pieces[1].iov_base, memory);
 	expect_bytes(0, 40000);
 }

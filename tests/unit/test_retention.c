@@ -110,6 +110,27 @@ START_TEST(test_retention_by_bytes_trims_once)
 }
 END_TEST
 
+/* Without waiting for the clock: what comes in between two looks must not all be on the disk. */
+START_TEST(test_retention_keeps_up_with_a_flood)
+{
+	struct topic_config config = {.partitions = 1, .retention_bytes = 2u << 20};
+	store_fixture_close(&f);
+	f.options.retention_interval_us = 3600000000ull;
+	store_fixture_open(&f);
+	uint32_t id = store_fixture_create_topic(&f, "flood", &config);
+	for (uint32_t i = 0; i < 480; i++) {
+		store_fixture_append(&f, id, 0, 200, EVENT_DATA_BYTES);
+	}
+	struct partition_info info = store_fixture_info(&f, id, 0);
+	ck_assert_uint_eq(info.end_offset, 96000);
+	/* 16 MiB between two looks, and what was on its way when they happened. */
+	ck_assert_uint_le((info.end_offset - info.first_offset) * EVENT_DATA_BYTES, 40u << 20);
+	struct store_stats stats;
+	store_stats(f.store, &stats);
+	ck_assert_uint_le(stats.map_used_bytes, 64u << 20);
+}
+END_TEST
+
 START_TEST(test_retention_by_age)
 {
 	struct topic_config config = {.partitions = 2, .retention_age_us = 500000};
@@ -231,6 +252,7 @@ int main(void)
 	tcase_add_test(tcase, test_retention_by_events_of_a_small_topic);
 	tcase_add_test(tcase, test_retention_by_events_over_partitions);
 	tcase_add_test(tcase, test_retention_by_bytes_trims_once);
+	tcase_add_test(tcase, test_retention_keeps_up_with_a_flood);
 	tcase_add_test(tcase, test_retention_by_age);
 	tcase_add_test(tcase, test_retention_follows_new_settings);
 	tcase_add_test(tcase, test_retention_leaves_other_topics_alone);
