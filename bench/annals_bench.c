@@ -23,6 +23,8 @@ static const struct scenario {
 		{.connections = 1, .in_flight = 1, .batch = 1}},
 	{"replay", "one consumer of the C client reads everything, checksums verified",
 		bench_replay, {.connections = 1, .in_flight = 8, .batch = 500, .events = 3000000}},
+	{"cold", "replay with nothing in memory, beside a plain read and a connection that pings",
+		bench_cold, {.connections = 1, .in_flight = 8, .batch = 500, .events = 3000000}},
 	{"tail", "time from when an append was due to its delivery to a consumer", bench_tail,
 		{.connections = 4, .in_flight = 16, .batch = 1, .rate = 1000}},
 	{"mixed", "append while a consumer replays an old topic again and again, at full speed",

@@ -45,6 +45,11 @@ void bench_server_start(struct bench_options *options);
 void bench_server_stop(void);
 /* kill -9 and start again on the same data; the time until it listens. Negative after a message. */
 int bench_server_restart(const struct bench_options *options, uint64_t *ret_ns);
+/* Stops it and lets the system forget what it has of its files in memory; the path of the data
+ * file. Negative after a message. */
+int bench_server_stop_cold(char *ret_data_file, size_t size);
+/* Starts it again, with nothing of its files in memory. */
+int bench_server_start_cold(const struct bench_options *options);
 const char *bench_server_address(void);
 const char *bench_server_http_address(void);
 /* Bytes of disk that the server's data file and its journal take. */
@@ -87,6 +92,8 @@ int bench_mixed(const struct bench_options *options, struct bench_result *ret);
 int bench_connections(const struct bench_options *options, struct bench_result *ret);
 int bench_recovery(const struct bench_options *options, struct bench_result *ret);
 int bench_retention(const struct bench_options *options, struct bench_result *ret);
+/* --- annals_bench_cold.c */
+int bench_cold(const struct bench_options *options, struct bench_result *ret);
 struct annals_client *bench_client(struct annals_options *options);
 /* Makes the topic anew and, for replay, fills it. */
 int bench_prepare(struct bench_options *options);

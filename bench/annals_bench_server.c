@@ -119,6 +119,41 @@ int bench_server_restart(const struct bench_options *options, uint64_t *ret_ns)
 	return status;
 }
 
+static int forget_entry(const char *path, const struct stat *info, int flag, struct FTW *walk)
+{
+	(void)info;
+	(void)walk;
+	int fd = flag == FTW_F ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	if (fd >= 0) {
+		(void)fsync(fd);
+		(void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+		close(fd);
+	}
+	return 0;
+}
+
+int bench_server_stop_cold(char *ret_data_file, size_t size)
+{
+	if (server_pid <= 0) {
+		fprintf(stderr, "annals-bench: only a server started here can be stopped\n");
+		return -1;
+	}
+	kill(server_pid, SIGTERM);
+	(void)waitpid(server_pid, NULL, 0);
+	server_pid = 0;
+	(void)nftw(data_path, forget_entry, 16, FTW_PHYS);
+	(void)snprintf(ret_data_file, size, "%s/shards/0/lmdb/data.mdb", data_path);
+	return 0;
+}
+
+int bench_server_start_cold(const struct bench_options *options)
+{
+	address[0] = http_address[0] = '\0';
+	(void)unlink(log_path);
+	(void)nftw(data_path, forget_entry, 16, FTW_PHYS);
+	return start(options);
+}
+
 static uint64_t data_bytes, journal_bytes;
 
 static int add_entry(const char *path, const struct stat *info, int flag, struct FTW *walk)
