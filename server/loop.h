@@ -15,6 +15,7 @@
 #include <annals/clock.h>
 #include <annals/error.h>
 #include <annals/list.h>
+#include <annals/registry.h>
 #include <annals/storage.h>
 #include <annals/unpack.h>
 #include <event2/event.h>
@@ -48,6 +49,7 @@ struct loop {
 	unsigned index;
 	const struct options *options; /* immutable; replaced by a reload through loop_post() */
 	struct store *store;
+	struct registry_view schemas; /* for registry_view_get() with server->registry */
 	struct event_base *base;
 	struct completion_queue completions;
 	struct counters counters;

@@ -93,6 +93,9 @@ static int start_all(struct server *server, const struct options *options, struc
 		status = open_store(server, options, err);
 	}
 	if (status == 0) {
+		status = registry_open(server->store, NULL, &server->registry, err);
+	}
+	if (status == 0) {
 		status = delivery_open(server->store, &server->delivery, err);
 	}
 	if (status == 0) {
@@ -209,6 +212,10 @@ void server_stop(struct server *server)
 		listener_close_all(&server->loops[i]);
 	}
 	/* The loops' completion queues take what storage still gives back. */
+	for (unsigned i = 0; i < server->loop_count; i++) {
+		registry_view_release(&server->loops[i].schemas);
+	}
+	registry_close(server->registry);
 	delivery_close(server->delivery);
 	store_close(server->store);
 	for (unsigned i = 0; i < server->loop_count; i++) {
@@ -220,6 +227,7 @@ void server_stop(struct server *server)
 	server->loop_count = 0;
 	server->store = NULL;
 	server->delivery = NULL;
+	server->registry = NULL;
 	server->tls = NULL;
 	server->options = NULL;
 }

@@ -8,6 +8,7 @@
 #include "options.h"
 #include <annals/delivery.h>
 #include <annals/error.h>
+#include <annals/registry.h>
 #include <annals/storage.h>
 #include <stdatomic.h>
 
@@ -19,6 +20,7 @@ struct server {
 	const struct options *options; /* main thread's copy; loops have their own pointer */
 	struct store *store;
 	struct delivery *delivery;
+	struct registry *registry;
 	struct loop *loops;
 	unsigned loop_count;
 	atomic_int state;                /* enum server_state; any thread reads */
