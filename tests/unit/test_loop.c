@@ -98,7 +98,7 @@ static void set_timer(struct loop_task *task)
 {
 	struct job *job = ANNALS_CONTAINER_OF(task, struct job, task);
 	loop_timer_init(&job->timer, on_fire);
-	job->set_ns = clock_monotonic_ns();
+	job->set_ns = loop_now_ns(&loop); /* deadlines count from the turn's time */
 	loop_timer_set(&loop, &job->timer, job->delay_ns);
 }
 
@@ -116,7 +116,7 @@ START_TEST(test_loop_timers_fire_soon_after_their_deadline)
 	wait_for(7);
 	for (int i = 0; i < 7; i++) {
 		uint64_t took_ns = jobs[i].fired_ns - jobs[i].set_ns;
-		ck_assert_uint_ge(took_ns + 1000000, jobs[i].delay_ns);
+		ck_assert_uint_ge(took_ns, jobs[i].delay_ns);
 		/* 16 ms of the wheel, and a busy machine. */
 		ck_assert_uint_lt(took_ns, jobs[i].delay_ns + 400000000);
 	}
