@@ -316,5 +316,6 @@ void catalog_remove(struct catalog *catalog, struct topic_state *state)
 	catalog->partition_count -= state->partition_count;
 	state->deleted = true;
 	(void)pthread_rwlock_unlock(&catalog->lock);
+	catalog->removed++;
 	topic_state_unref(state);
 }

@@ -60,6 +60,7 @@ struct catalog {
 	size_t count;
 	uint64_t partition_count;
 	uint32_t next_topic_id;
+	_Atomic uint64_t removed; /* topics, since it was opened */
 };
 
 int catalog_init(struct catalog *catalog) ANNALS_MUST_CHECK;

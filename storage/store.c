@@ -172,6 +172,11 @@ struct topic *store_topic_find_id(struct store *store, uint32_t id)
 	return topic_of(store, catalog_find_id(&store->shard->catalog, id));
 }
 
+uint64_t store_topics_removed(struct store *store)
+{
+	return store->shard->catalog.removed;
+}
+
 static int compare_names(const void *a, const void *b)
 {
 	return strcmp((*(struct topic *const *)a)->name, (*(struct topic *const *)b)->name);

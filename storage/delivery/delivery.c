@@ -180,6 +180,7 @@ static int gather(struct delivery *delivery)
 						       buf_bytes(&head));
 			at->progress.head_dirty = status != 0;
 		}
+		status = status != 0 ? status : finished_write(at->group);
 		if (status == 0) {
 			at->dirty = false;
 			list_remove(&at->dirty_node);
@@ -451,9 +452,9 @@ static void *run(void *arg)
 {
 	struct delivery *delivery = arg;
 	uint64_t next_us = 0;
-	bool stopping;
-	thread_set_name("annals-deliver");
+	bool stopping, checked;
 
+	thread_set_name("annals-deliver");
 	for (;;) {
 		sleep_until(delivery, next_us);
 		(void)pthread_mutex_lock(&delivery->mutex);
@@ -475,10 +476,12 @@ static void *run(void *arg)
 			next_us = delivery_now_us(delivery) + CHECK_US;
 			continue;
 		}
-		groups_check(delivery);
+		checked = groups_check(delivery);
 		(void)delivery_run_timers(delivery);
-		run_requests(delivery);
-		delivery_start_transactions(delivery);
+		if (checked) {
+			run_requests(delivery);
+			delivery_start_transactions(delivery);
+		}
 		commit(delivery);
 		next_us = delivery->next_timer_us; /* the requests may have brought it nearer */
 		groups_publish(delivery);

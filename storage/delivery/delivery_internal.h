@@ -31,6 +31,7 @@ int row_batch_changes(const struct row_batch *batch, struct row_change **ret) AN
  *            'p': parked event (place: offset; parts), 't': failed attempts (place: offset)
  *   'g' 'k' group(4) name                                    checkpoint
  *   'g' 'm' group(4)                                         generation of members
+ *   'g' 'f' group(4) block(4)                                events that ended (finished.c)
  */
 enum row_kind {
 	ROW_CONFIG = 'c',
@@ -41,6 +42,7 @@ enum row_kind {
 	ROW_ATTEMPTS = 't',
 	ROW_CHECKPOINT = 'k',
 	ROW_GENERATION = 'm',
+	ROW_FINISHED = 'f',
 };
 struct row_key {
 	uint8_t bytes[2 + 4 + GROUP_NAME_MAX + 24];
@@ -91,11 +93,11 @@ struct group_partition {
 };
 
 struct finished {
-	struct group_partition *at; /* only compared */
-	uint32_t topic_id, partition;
+	struct group_partition *at; /* NULL: the place is free */
 	uint64_t offset, leased_us, deadline_us, ended_us;
 	uint32_t member, number;
 	uint8_t outcome;
+	bool has_history; /* its failed attempts have a row */
 };
 
 struct member {
@@ -130,10 +132,11 @@ struct group {
 	struct list_node polls;       /* that wait, oldest first */
 	uint64_t parked_bytes;
 	uint64_t deliveries, redeliveries, acknowledged, refused, expired, parked_total;
-	struct bytes reason; /* of the refusal under way */
-	struct finished *finished;
-	uint32_t finished_next;
-	bool note_failed; /* memory ran out while a note was taken */
+	struct bytes reason;       /* of the refusal under way */
+	struct finished *finished; /* a ring */
+	uint64_t finished_next;    /* how many there have been */
+	uint64_t finished_dirty;   /* a bit for each of its blocks */
+	bool note_failed;          /* memory ran out while a note was taken */
 	/* by offset */
 	struct list_node members;
 	uint32_t member_count, generation;
@@ -176,7 +179,8 @@ struct delivery {
 	struct group_partition *again_at;
 	uint64_t next_timer_us; /* no timer is due before */
 	uint64_t next_publish_us;
-	uint64_t next_check_us; /* of partitions and topics */
+	uint64_t next_check_us;  /* of partitions and topics */
+	uint64_t topics_removed; /* that were looked after */
 };
 
 uint64_t delivery_now_us(const struct delivery *delivery);
@@ -197,8 +201,9 @@ void groups_release(struct delivery *delivery);
 int group_make(struct delivery *delivery, const char *name, const struct group_config *config,
 	struct group **ret) ANNALS_MUST_CHECK;
 int group_write(struct group *group) ANNALS_MUST_CHECK;
-/* Partitions that topics have gained; topics that are gone. */
-void groups_check(struct delivery *delivery);
+/* Partitions that topics have gained; topics that are gone. False: one is gone and what is left of
+ * it cannot go before a commit returns; no request may see it meanwhile. */
+bool groups_check(struct delivery *delivery);
 void group_put(struct delivery *delivery, struct group_put_request *request);
 void group_delete(struct delivery *delivery, struct group_describe_request *request);
 void group_describe(struct delivery *delivery, struct group_describe_request *request);
@@ -226,13 +231,29 @@ uint64_t delivery_run_timers(struct delivery *delivery);
 
 /* parked.c: copies of parked events and records of failed attempts */
 void group_note(void *arg, enum progress_outcome outcome, const struct item *item);
-int parked_load(struct group *group) ANNALS_MUST_CHECK;
+/* Counts the bytes of copies. */
+void parked_load(struct group *group);
 /* Copy and attempts of an event that is over. */
 void parked_forget(struct group_partition *at, uint64_t offset);
 int parked_copy_read(const struct group_partition *at, uint64_t offset, struct parked_info *ret,
 	struct buf *bytes) ANNALS_MUST_CHECK;
 void delivery_parked(struct delivery *delivery, struct parked_request *request);
 void delivery_explain(struct delivery *delivery, struct explain_request *request);
+
+void attempts_forget(struct group_partition *at, uint64_t offset);
+
+/* finished.c */
+#define FINISHED_BLOCK 64u
+/* Takes note of an event that ends. False when memory is short: then it has no story. */
+bool finished_keep(struct group_partition *at, const struct item *item, uint8_t outcome);
+/* The last time that it ended, or NULL. */
+const struct finished *finished_find(const struct group_partition *at, uint64_t offset);
+void finished_forget_partition(struct group *group, const struct group_partition *at);
+void finished_release(struct group *group);
+/* Adds the rows of what changed to the next commit. ANNALS_E_NO_MEMORY. */
+int finished_write(struct group *group) ANNALS_MUST_CHECK;
+/* For store_row_scan(); after the group's partitions. ANNALS_E_CORRUPT_DATA, NO_MEMORY. */
+int finished_load_row(void *arg, struct bytes key, struct bytes value) ANNALS_MUST_CHECK;
 
 /* transact.c */
 void delivery_transact(struct delivery *delivery, struct transact_request *request);

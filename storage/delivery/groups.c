@@ -137,11 +137,7 @@ static void partition_remove(struct group_partition *at)
 	at->dirty = true; /* nobody may list it again */
 	group->partition_count--;
 	group->turn = group->turn == at ? NULL : group->turn;
-	for (uint32_t i = 0; group->finished != NULL && i < FINISHED_KEPT; i++) {
-		if (group->finished[i].at == at) {
-			group->finished[i].at = NULL;
-		}
-	}
+	finished_forget_partition(group, at);
 	if (delivery->again_at == at) {
 		batch_reader_reset(&delivery->again);
 		delivery->again_at = NULL;
@@ -165,10 +161,7 @@ static void group_free(struct group *group)
 		partition_remove(LIST_ENTRY(group->partitions.next, struct group_partition, node));
 	}
 	members_release(group);
-	for (uint32_t i = 0; group->finished != NULL && i < FINISHED_KEPT; i++) {
-		member_names_unref(&group->names, group->finished[i].member);
-	}
-	free(group->finished);
+	finished_release(group);
 	member_names_release(&group->names);
 	list_remove(&group->node);
 	free(group);
@@ -395,7 +388,11 @@ int groups_load(struct delivery *delivery, struct error *err)
 			progress_load_end(
 				&LIST_ENTRY(inner, struct group_partition, node)->progress);
 		}
-		status = status != 0 ? status : parked_load(group);
+		status = status != 0 ? status
+				     : scan_group(group, ROW_FINISHED, finished_load_row, err);
+		if (status == 0) {
+			parked_load(group);
+		}
 	}
 	if (status == ANNALS_E_CORRUPT_DATA) {
 		(void)error_fail(err, status, "stored rows of consumer groups cannot be read");
@@ -443,7 +440,7 @@ static int delete_rows(struct delivery *delivery, uint32_t group_id, const uint3
 static void check_topic(struct group *group, uint32_t topic_id)
 {
 	struct topic *topic = store_topic_find_id(group->delivery->store, topic_id);
-	struct list_node *node, *following;
+	struct list_node *node;
 	struct group_partition *at;
 	uint32_t have = 0;
 
@@ -456,34 +453,66 @@ static void check_topic(struct group *group, uint32_t topic_id)
 			have++) {
 			delivery_mark(at);
 		}
-	} else if (have > 0 && group->delivery->transactions_in_flight == 0 &&
-		   !group->delivery->commit_in_flight &&
-		   delete_rows(group->delivery, group->id, &topic_id) == 0) {
-		LIST_FOR_EACH_SAFE (node, following, &group->partitions) {
-			at = LIST_ENTRY(node, struct group_partition, node);
-			if (at->topic_id == topic_id) {
-				partition_remove(at);
-			}
-		}
 	}
 	topic_unref(topic);
 }
 
-void groups_check(struct delivery *delivery)
+/* Partitions of topics that are gone. False: something is left of them. */
+static bool remove_gone(struct group *group)
+{
+	struct delivery *delivery = group->delivery;
+	struct list_node *node, *following;
+	uint32_t known = 0; /* the partitions of a topic follow each other, mostly */
+	bool removed = false;
+
+	LIST_FOR_EACH_SAFE (node, following, &group->partitions) {
+		struct group_partition *at = LIST_ENTRY(node, struct group_partition, node);
+		struct topic *topic = at->topic_id == known
+					      ? NULL
+					      : store_topic_find_id(delivery->store, at->topic_id);
+		bool is_there = at->topic_id == known || topic != NULL;
+		known = is_there ? at->topic_id : known;
+		topic_unref(topic);
+		if (is_there) {
+			continue;
+		}
+		/* Rows that are on their way would come after their deletion. */
+		if (delivery->transactions_in_flight > 0 || delivery->commit_in_flight ||
+			delete_rows(delivery, group->id, &at->topic_id) != 0) {
+			return false;
+		}
+		partition_remove(at);
+		removed = true;
+	}
+	if (removed) {
+		group->parked_bytes = 0; /* count what is left */
+		parked_load(group);
+	}
+	return true;
+}
+
+bool groups_check(struct delivery *delivery)
 {
 	uint64_t now_us = delivery_now_us(delivery);
+	uint64_t removed = store_topics_removed(delivery->store);
 	struct list_node *node;
+	bool all = true;
 
-	if (now_us < delivery->next_check_us) {
-		return;
+	if (now_us < delivery->next_check_us && removed == delivery->topics_removed) {
+		return true;
 	}
-	delivery->next_check_us = now_us + CHECK_US;
 	LIST_FOR_EACH (node, &delivery->groups) {
 		struct group *group = LIST_ENTRY(node, struct group, node);
+		all &= remove_gone(group);
 		for (uint32_t i = 0; i < group->config.topic_count; i++) {
 			check_topic(group, group->config.topic_ids[i]);
 		}
 	}
+	if (all) {
+		delivery->next_check_us = now_us + CHECK_US;
+		delivery->topics_removed = removed;
+	}
+	return all;
 }
 
 /* ---- Requests ---- */
@@ -653,7 +682,7 @@ void group_delete(struct delivery *delivery, struct group_describe_request *requ
 	delivery->group_count--;
 	group_free(group);
 	(void)delete_rows(delivery, id, NULL);
-	static const enum row_kind others[] = {ROW_CHECKPOINT, ROW_GENERATION};
+	static const enum row_kind others[] = {ROW_CHECKPOINT, ROW_GENERATION, ROW_FINISHED};
 	for (size_t i = 0; i < ANNALS_COUNT_OF(others); i++) {
 		struct row_deletion deletion = {delivery, 0};
 		key = row_key_group(others[i], id, bytes_of(NULL, 0));

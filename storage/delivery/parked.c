@@ -163,27 +163,6 @@ static void keep_attempt(
 	free(attempts);
 }
 
-static void keep_finished(struct group_partition *at, const struct item *item, uint8_t outcome)
-{
-	struct group *group = at->group;
-	struct finished *finished;
-
-	if (group->finished == NULL) {
-		group->finished = calloc(FINISHED_KEPT, sizeof(*group->finished));
-		if (group->finished == NULL) {
-			return;
-		}
-	}
-	finished = &group->finished[group->finished_next++ % FINISHED_KEPT];
-	member_names_unref(&group->names, finished->member);
-	if (item->member != 0) {
-		member_names_ref(&group->names, item->member);
-	}
-	*finished = (struct finished){at, at->topic_id, at->partition, item->offset,
-		item->due_us - item->lease_ms * UINT64_C(1000), item->due_us,
-		delivery_now_us(group->delivery), item->member, item->deliveries, outcome};
-}
-
 /* ---- Copies ---- */
 
 static int read_head(struct bytes row, struct parked_info *ret, uint32_t *ret_parts,
@@ -276,11 +255,16 @@ static void forget_copy(struct group_partition *at, uint64_t offset)
 	buf_release(&row);
 }
 
-void parked_forget(struct group_partition *at, uint64_t offset)
+void attempts_forget(struct group_partition *at, uint64_t offset)
 {
 	struct row_key key = row_key_place(ROW_ATTEMPTS, at, offset, 0);
 
 	drop_row(at->group->delivery, &key);
+}
+
+void parked_forget(struct group_partition *at, uint64_t offset)
+{
+	attempts_forget(at, offset);
 	forget_copy(at, offset);
 }
 
@@ -341,7 +325,7 @@ static void keep_copy(struct group_partition *at, const struct item *item)
 	buf_release(&scratch);
 }
 
-int parked_load(struct group *group)
+void parked_load(struct group *group)
 {
 	struct list_node *node;
 
@@ -362,7 +346,6 @@ int parked_load(struct group *group)
 			buf_release(&row);
 		}
 	}
-	return 0;
 }
 
 /* ---- What happens to events ---- */
@@ -371,6 +354,7 @@ void group_note(void *arg, enum progress_outcome outcome, const struct item *ite
 {
 	struct group_partition *at = arg;
 	struct group *group = at->group;
+	bool keeps = false;
 
 	switch (outcome) {
 	case PROGRESS_LEASED:
@@ -396,16 +380,20 @@ void group_note(void *arg, enum progress_outcome outcome, const struct item *ite
 		return;
 	case PROGRESS_ACKNOWLEDGED:
 		group->acknowledged++;
-		keep_finished(at, item, ATTEMPT_ACKNOWLEDGED);
+		keeps = finished_keep(at, item, ATTEMPT_ACKNOWLEDGED);
 		break;
 	case PROGRESS_GONE:
-		keep_finished(at, item, ATTEMPT_GONE);
+		keeps = finished_keep(at, item, ATTEMPT_GONE);
 		break;
 	case PROGRESS_FENCED:
+		keeps = item->state == ITEM_LEASED && finished_keep(at, item, ATTEMPT_FENCED);
+		break;
 	case PROGRESS_DROPPED:
 		break;
 	}
-	if (item->has_history) {
+	if (item->has_history && keeps) {
+		forget_copy(at, item->offset);
+	} else if (item->has_history) {
 		parked_forget(at, item->offset);
 	}
 }
@@ -568,28 +556,27 @@ static const enum explain_state explain_states[ITEM_STATES] = {
 
 static void explain_finished(struct group_partition *at, struct explain_request *request)
 {
-	struct group *group = at->group;
+	const struct finished *finished = finished_find(at, request->offset);
+	struct attempt_info *attempt;
+	struct bytes member;
 
-	for (uint32_t i = 0; group->finished != NULL && i < FINISHED_KEPT; i++) {
-		const struct finished *finished =
-			&group->finished[(group->finished_next - 1 - i) % FINISHED_KEPT];
-		if (finished->at == at && finished->offset == request->offset) {
-			struct attempt_info *attempt = &request->attempts_kept[0];
-			struct bytes member = member_names_text(&group->names, finished->member);
-			*attempt = (struct attempt_info){.number = finished->number,
-				.outcome = (enum attempt_outcome)finished->outcome,
-				.leased_us = finished->leased_us,
-				.deadline_us = finished->deadline_us,
-				.ended_us = finished->ended_us};
-			if (member.size > 0) {
-				memcpy(attempt->member, member.data,
-					ANNALS_MIN(member.size, MEMBER_NAME_MAX));
-			}
-			request->attempt_count = 1;
-			request->deliveries = finished->number;
-			return;
-		}
+	if (finished == NULL) {
+		return;
 	}
+	if (finished->has_history) {
+		request->attempt_count = read_attempts(at, request->offset, request->attempts_kept);
+	}
+	member = member_names_text(&at->group->names, finished->member);
+	attempt = &request->attempts_kept[request->attempt_count++];
+	*attempt = (struct attempt_info){.number = finished->number,
+		.outcome = (enum attempt_outcome)finished->outcome,
+		.leased_us = finished->leased_us,
+		.deadline_us = finished->deadline_us,
+		.ended_us = finished->ended_us};
+	if (member.size > 0) {
+		memcpy(attempt->member, member.data, ANNALS_MIN(member.size, MEMBER_NAME_MAX));
+	}
+	request->deliveries = finished->number;
 }
 
 void delivery_explain(struct delivery *delivery, struct explain_request *request)

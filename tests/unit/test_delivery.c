@@ -418,6 +418,125 @@ START_TEST(test_delivery_deletes_groups)
 }
 END_TEST
 
+/* What happened to events that are over can still be told after a restart, with what failed before,
+ * for the last FINISHED_KEPT of them. */
+START_TEST(test_delivery_remembers_how_events_ended)
+{
+	struct poll_request poll;
+	struct explain_request explain = {.topic_id = f.topic_id};
+	struct seek_request seek = {.partition = UINT32_MAX, .target = SEEK_EARLIEST};
+
+	make_group();
+	append_keyed(f.topic_id, "k", "one");
+	append_keyed(f.topic_id, "k", "two");
+	ck_assert_uint_eq(poll_some(&poll, "a", 1), 1);
+	ck_assert_int_eq(settle(&poll.events[0], SETTLE_REFUSE, 0), 0);
+	poll_request_release(&poll);
+	ck_assert_uint_eq(poll_some(&poll, "b", 1), 1);
+	ck_assert_int_eq(settle(&poll.events[0], SETTLE_ACKNOWLEDGE, 0), 0);
+	poll_request_release(&poll);
+	for (unsigned round = 0; round < 2; round++) {
+		explain = (struct explain_request){.topic_id = f.topic_id};
+		ck_assert_int_eq(run(&explain.delivery, DELIVERY_EXPLAIN), 0);
+		ck_assert_int_eq(explain.state, EXPLAIN_FINISHED);
+		ck_assert_uint_eq(explain.deliveries, 2);
+		ck_assert_uint_eq(explain.attempt_count, 2);
+		ck_assert_int_eq(explain.attempts_kept[0].outcome, ATTEMPT_REFUSED);
+		ck_assert_str_eq(explain.attempts_kept[0].member, "a");
+		ck_assert_str_eq(explain.attempts_kept[0].reason, "no stock");
+		ck_assert_int_eq(explain.attempts_kept[1].outcome, ATTEMPT_ACKNOWLEDGED);
+		ck_assert_str_eq(explain.attempts_kept[1].member, "b");
+		ck_assert_uint_gt(explain.attempts_kept[1].ended_us, 0);
+		if (!reopen()) {
+			break;
+		}
+	}
+	/* A lease that a seek ends is part of the story, too. */
+	ck_assert_uint_eq(poll_some(&poll, "c", 1), 1);
+	ck_assert_uint_eq(poll.events[0].offset, 1);
+	poll_request_release(&poll);
+	ck_assert_int_eq(run(&seek.delivery, DELIVERY_SEEK), 0);
+	explain = (struct explain_request){.topic_id = f.topic_id, .offset = 1};
+	ck_assert_int_eq(run(&explain.delivery, DELIVERY_EXPLAIN), 0);
+	ck_assert_int_eq(explain.state, EXPLAIN_UNREAD);
+	ck_assert_uint_eq(explain.attempt_count, 1);
+	ck_assert_int_eq(explain.attempts_kept[0].outcome, ATTEMPT_FENCED);
+	ck_assert_str_eq(explain.attempts_kept[0].member, "c");
+	/* More events than are kept: the first is forgotten, the last is not. */
+	for (unsigned i = 0; i < FINISHED_KEPT / 2 + 1; i++) {
+		ck_assert_uint_eq(poll_some(&poll, "d", 2), 1);
+		ck_assert_int_eq(settle(&poll.events[0], SETTLE_ACKNOWLEDGE, 0), 0);
+		poll_request_release(&poll);
+		ck_assert_uint_eq(poll_some(&poll, "d", 2), 1);
+		ck_assert_int_eq(settle(&poll.events[0], SETTLE_ACKNOWLEDGE, 0), 0);
+		poll_request_release(&poll);
+		if (i == FINISHED_KEPT / 2) {
+			break;
+		}
+		seek = (struct seek_request){.partition = UINT32_MAX, .target = SEEK_EARLIEST};
+		ck_assert_int_eq(run(&seek.delivery, DELIVERY_SEEK), 0);
+		if (i == 40 && store_harness_is_durable(&f.store)) {
+			break; /* each commit on a disk takes its time */
+		}
+	}
+	(void)reopen();
+	explain = (struct explain_request){.topic_id = f.topic_id, .offset = 1};
+	ck_assert_int_eq(run(&explain.delivery, DELIVERY_EXPLAIN), 0);
+	ck_assert_str_eq(explain.attempts_kept[0].member, "d");
+}
+END_TEST
+
+/* A topic that is deleted takes its part of the group along at once; one of the same name begins
+ * with nothing. */
+START_TEST(test_delivery_forgets_deleted_topics)
+{
+	struct group_put_request put = put_defaults();
+	struct parked_request parked = {.limit = 10};
+	struct poll_request poll;
+	struct group_info info;
+
+	put.config.topic_count = 2;
+	put.config.topic_ids[1] = f.output_id;
+	ck_assert_int_eq(run(&put.delivery, DELIVERY_GROUP_PUT), 0);
+	append_keyed(f.topic_id, "k", "one");
+	append_keyed(f.topic_id, "k", "two");
+	append_keyed(f.topic_id, "z", "three");
+	ck_assert_uint_eq(poll_some(&poll, "a", 2), 2);
+	ck_assert_int_eq(settle(&poll.events[0], SETTLE_PARK, 0), 0);
+	ck_assert_uint_eq(describe().parked, 1);
+	ck_assert_int_eq(store_harness_delete_topic(&f.store, "orders"), 0);
+	info = describe();
+	ck_assert_uint_eq(info.parked, 0);
+	ck_assert_uint_eq(info.leased, 0);
+	ck_assert_uint_eq(info.lag, 0);
+	ck_assert_uint_eq(info.parked_bytes, 0);
+	ck_assert_int_eq(
+		settle(&poll.events[1], SETTLE_ACKNOWLEDGE, 0), ANNALS_E_UNKNOWN_PARTITION);
+	ck_assert_int_eq(run(&parked.delivery, DELIVERY_PARKED_LIST), 0);
+	ck_assert_uint_eq(parked.count, 0);
+	parked_request_release(&parked);
+	poll_request_release(&poll);
+	f.topic_id = store_harness_topic(&f.store, "orders", 1);
+	put = put_defaults();
+	put.config.topic_count = 2;
+	put.config.topic_ids[1] = f.output_id;
+	ck_assert_int_eq(run(&put.delivery, DELIVERY_GROUP_PUT), 0);
+	append_keyed(f.topic_id, "k", "again");
+	for (unsigned round = 0; round < 2; round++) {
+		info = describe();
+		ck_assert_uint_eq(info.lag, 1);
+		ck_assert_uint_eq(info.parked, 0);
+		if (!reopen()) {
+			break;
+		}
+	}
+	ck_assert_uint_eq(poll_some(&poll, "a", 5), 1);
+	ck_assert_uint_eq(poll.events[0].offset, 0);
+	ck_assert_uint_eq(poll.events[0].attempt, 1);
+	poll_request_release(&poll);
+}
+END_TEST
+
 static int commit_as(const char *member, uint32_t generation, uint64_t offset)
 {
 	struct offset_entry entry = {.topic_id = f.output_id, .partition = 0, .offset = offset};
@@ -522,6 +641,8 @@ int main(void)
 	tcase_add_checked_fixture(tests, setup, teardown);
 	tcase_set_timeout(tests, 120);
 	tcase_add_test(tests, test_delivery_hands_out_and_remembers);
+	tcase_add_test(tests, test_delivery_remembers_how_events_ended);
+	tcase_add_test(tests, test_delivery_forgets_deleted_topics);
 	tcase_add_test(tests, test_delivery_parks_and_replays);
 	tcase_add_test(tests, test_delivery_poll_waits);
 	tcase_add_test(tests, test_delivery_leases_run_out);

@@ -142,6 +142,8 @@ void topic_unref(struct topic *topic); /* NULL is a no-op */
 /* A reference, or NULL if there is none of this name (id). */
 struct topic *store_topic_find(struct store *store, struct bytes name);
 struct topic *store_topic_find_id(struct store *store, uint32_t id);
+/* How many topics were deleted since the store was opened; rises before a deletion is answered. */
+uint64_t store_topics_removed(struct store *store);
 /* References to all topics in name order in a malloc'ed array (the caller unrefs each and frees
  * it). ANNALS_E_NO_MEMORY. */
 int store_topic_list(
