@@ -94,6 +94,11 @@ int bench_recovery(const struct bench_options *options, struct bench_result *ret
 int bench_retention(const struct bench_options *options, struct bench_result *ret);
 /* --- annals_bench_cold.c */
 int bench_cold(const struct bench_options *options, struct bench_result *ret);
+/* --- scenarios of delivery (annals_bench_groups.c) */
+int bench_deliver(const struct bench_options *options, struct bench_result *ret);
+int bench_deliver_tail(const struct bench_options *options, struct bench_result *ret);
+int bench_sse_tail(const struct bench_options *options, struct bench_result *ret);
+int bench_leases(const struct bench_options *options, struct bench_result *ret);
 struct annals_client *bench_client(struct annals_options *options);
 /* Makes the topic anew and, for replay, fills it. */
 int bench_prepare(struct bench_options *options);

@@ -92,6 +92,7 @@ struct group_partition {
 	bool is_removed; /* waits for its watch or a transaction, then goes */
 };
 
+#define FINISHED_BLOCK 16u /* neighbours in the ring that share a row */
 struct finished {
 	struct group_partition *at; /* NULL: the place is free */
 	uint64_t offset, leased_us, deadline_us, ended_us;
@@ -132,11 +133,11 @@ struct group {
 	struct list_node polls;       /* that wait, oldest first */
 	uint64_t parked_bytes;
 	uint64_t deliveries, redeliveries, acknowledged, refused, expired, parked_total;
-	struct bytes reason;       /* of the refusal under way */
-	struct finished *finished; /* a ring */
-	uint64_t finished_next;    /* how many there have been */
-	uint64_t finished_dirty;   /* a bit for each of its blocks */
-	bool note_failed;          /* memory ran out while a note was taken */
+	struct bytes reason;                                          /* of the refusal under way */
+	struct finished *finished;                                    /* a ring */
+	uint64_t finished_next;                                       /* how many there have been */
+	uint64_t finished_dirty[FINISHED_KEPT / FINISHED_BLOCK / 64]; /* a bit for each block */
+	bool note_failed; /* memory ran out while a note was taken */
 	/* by offset */
 	struct list_node members;
 	uint32_t member_count, generation;
@@ -243,7 +244,6 @@ void delivery_explain(struct delivery *delivery, struct explain_request *request
 void attempts_forget(struct group_partition *at, uint64_t offset);
 
 /* finished.c */
-#define FINISHED_BLOCK 64u
 /* Takes note of an event that ends. False when memory is short: then it has no story. */
 bool finished_keep(struct group_partition *at, const struct item *item, uint8_t outcome);
 /* The last time that it ended, or NULL. */

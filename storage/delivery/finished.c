@@ -2,7 +2,7 @@
  * The last events of a group that ended: acknowledged, gone, or taken back by a seek. A ring, also
  * in rows, so that their story can be told after a restart.
  *
- * Row of a block of 64 neighbours in the ring: version u8 = 1, count of names u8, count of events
+ * Row of a block of 16 neighbours in the ring: version u8 = 1, count of names u8, count of events
  * u8, `next` u64 (how many had ended when it was written), the names (length u8, bytes), then of
  * each event: topic u32, partition u32, offset, leased, deadline, ended u64 each, number u32,
  * outcome u8, its place in the ring u16, index of the member's name + 1 u8 (0: none), has history
@@ -16,7 +16,7 @@
 #define HEAD_BYTES (3 + 8)
 #define EVENT_BYTES (4 + 4 + 8 + 8 + 8 + 8 + 4 + 1 + 2 + 1 + 1)
 
-static_assert(FINISHED_KEPT == FINISHED_BLOCK * 64, "one bit for each block");
+static_assert(FINISHED_KEPT % (FINISHED_BLOCK * 64) == 0, "one bit for each block");
 
 static int make_ring(struct group *group)
 {
@@ -82,7 +82,8 @@ bool finished_keep(struct group_partition *at, const struct item *item, uint8_t 
 		.outcome = outcome,
 		.has_history = item->has_history};
 	group->finished_next++;
-	group->finished_dirty |= UINT64_C(1) << (place / FINISHED_BLOCK);
+	group->finished_dirty[place / FINISHED_BLOCK / 64] |= UINT64_C(1)
+							      << (place / FINISHED_BLOCK % 64);
 	return true;
 }
 
@@ -176,11 +177,14 @@ int finished_write(struct group *group)
 	struct buf row = BUF_INIT, events = BUF_INIT;
 	int status = 0;
 
-	while (group->finished_dirty != 0 && status == 0) {
-		uint32_t block = (uint32_t)__builtin_ctzll(group->finished_dirty);
-		status = write_block(group, block, &row, &events);
-		if (status == 0) {
-			group->finished_dirty &= group->finished_dirty - 1;
+	for (uint32_t i = 0; i < ANNALS_COUNT_OF(group->finished_dirty); i++) {
+		uint64_t *dirty = &group->finished_dirty[i];
+		while (*dirty != 0 && status == 0) {
+			status = write_block(
+				group, i * 64 + (uint32_t)__builtin_ctzll(*dirty), &row, &events);
+			if (status == 0) {
+				*dirty &= *dirty - 1;
+			}
 		}
 	}
 	buf_release(&row);
