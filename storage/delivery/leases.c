@@ -77,7 +77,7 @@ static bool is_done(const struct handing_out *out)
 static int hand_out_ready(struct handing_out *out, struct group_partition *at)
 {
 	while (!is_done(out) && at->progress.ready.count > 0) {
-		uint64_t offset = at->progress.items[at->progress.ready.items[0]].offset;
+		uint64_t offset = item_at(&at->progress, at->progress.ready.items[0])->offset;
 		struct read_event event;
 		struct lease lease;
 		int found = delivery_read_again(at, offset, &event, &out->scratch);

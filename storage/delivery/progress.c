@@ -17,7 +17,7 @@ const struct item *progress_item(const struct progress *progress, uint64_t offse
 {
 	uint32_t index = find(progress, offset);
 
-	return index == 0 ? NULL : &progress->items[index];
+	return index == 0 ? NULL : item_at(progress, index);
 }
 
 static uint32_t find_next(const struct progress *progress, uint64_t offset)
@@ -47,7 +47,7 @@ const struct item *progress_next_item(const struct progress *progress, uint64_t 
 {
 	uint32_t index = find_next(progress, offset);
 
-	return index == 0 ? NULL : &progress->items[index];
+	return index == 0 ? NULL : item_at(progress, index);
 }
 
 static bool is_passive(const struct progress *progress, const struct item *item)
@@ -61,7 +61,7 @@ static bool is_passive(const struct progress *progress, const struct item *item)
 		return false;
 	}
 	chain = chain_find(progress, item->key_hash);
-	return progress->items[chain->head].state == ITEM_PARKED;
+	return item_at(progress, chain->head)->state == ITEM_PARKED;
 }
 
 uint64_t progress_floor(struct progress *progress)
@@ -92,14 +92,14 @@ bool progress_is_full(struct progress *progress)
 static void tell(struct progress *progress, enum progress_outcome outcome, uint32_t index)
 {
 	if (progress->note != NULL) {
-		progress->note(progress->arg, outcome, &progress->items[index]);
+		progress->note(progress->arg, outcome, item_at(progress, index));
 	}
 }
 
 static void touch(struct progress *progress, uint32_t index)
 {
-	progress_mark(
-		progress, progress_slice_find(progress, SLICE_BASE(progress->items[index].offset)));
+	progress_mark(progress,
+		progress_slice_find(progress, SLICE_BASE(item_at(progress, index)->offset)));
 }
 
 static void drop_member(struct progress *progress, struct item *item)
@@ -124,7 +124,7 @@ static uint32_t lease_ms(uint64_t from_us, uint64_t to_us)
 static void lease_item(struct progress *progress, uint32_t index, uint32_t member, uint64_t now_us,
 	uint64_t deadline_us, struct lease *ret)
 {
-	struct item *item = &progress->items[index];
+	struct item *item = item_at(progress, index);
 
 	member_names_ref(progress->members, member);
 	drop_member(progress, item);
@@ -143,7 +143,7 @@ static void lease_item(struct progress *progress, uint32_t index, uint32_t membe
 /* A parked event that the cursor passes again after seeking back takes its place in its chain. */
 static int pass_parked(struct progress *progress, uint32_t index)
 {
-	struct item *item = &progress->items[index];
+	struct item *item = item_at(progress, index);
 
 	if (item->key_hash != 0 && !item->chained && !progress->settings->parked_pass) {
 		int status = progress_reserve(progress);
@@ -209,8 +209,8 @@ int progress_skip_to(struct progress *progress, uint64_t offset, bool gone)
 		return 0;
 	}
 	for (uint32_t index = find_next(progress, from);
-		index != 0 && progress->items[index].offset < offset;
-		index = find_next(progress, progress->items[index].offset + 1)) {
+		index != 0 && item_at(progress, index)->offset < offset;
+		index = find_next(progress, item_at(progress, index)->offset + 1)) {
 		int status = pass_parked(progress, index);
 		if (status != 0) {
 			return status;
@@ -232,9 +232,9 @@ static void finish(struct progress *progress, uint32_t index)
 static void park(struct progress *progress, uint32_t index)
 {
 	tell(progress, PROGRESS_PARKED, index);
-	drop_member(progress, &progress->items[index]);
+	drop_member(progress, item_at(progress, index));
 	progress_set_state(progress, index, ITEM_PARKED);
-	if (progress->items[index].chained && progress->settings->parked_pass) {
+	if (item_at(progress, index)->chained && progress->settings->parked_pass) {
 		chain_remove(progress, index);
 	}
 	touch(progress, index);
@@ -252,7 +252,7 @@ uint32_t progress_run_timers(struct progress *progress, uint64_t now_us, uint32_
 
 	while (progress->timers.count > 0 && done < max) {
 		uint32_t index = progress->timers.items[0];
-		struct item *item = &progress->items[index];
+		struct item *item = item_at(progress, index);
 		if (item->due_us > now_us) {
 			break;
 		}
@@ -273,14 +273,14 @@ uint32_t progress_run_timers(struct progress *progress, uint64_t now_us, uint32_
 uint64_t progress_next_timer(const struct progress *progress)
 {
 	return progress->timers.count == 0 ? TIME_NEVER
-					   : progress->items[progress->timers.items[0]].due_us;
+					   : item_at(progress, progress->timers.items[0])->due_us;
 }
 
 /* The item that this lease holds (or held last, if it ran out and nobody else got it); 0: lost. */
 static uint32_t find_lease(const struct progress *progress, uint64_t offset, uint64_t lease)
 {
 	uint32_t index = find(progress, offset);
-	const struct item *item = index == 0 ? NULL : &progress->items[index];
+	const struct item *item = index == 0 ? NULL : item_at(progress, index);
 
 	if (item == NULL || lease >> 32 != progress->epoch || (uint32_t)lease != item->deliveries) {
 		return 0;
@@ -292,7 +292,7 @@ int progress_acknowledge(struct progress *progress, uint64_t offset, uint64_t le
 {
 	uint32_t index = find_lease(progress, offset, lease);
 
-	if (index == 0 || progress->items[index].state == ITEM_FINISHING) {
+	if (index == 0 || item_at(progress, index)->state == ITEM_FINISHING) {
 		bool finished = lease >> 32 == progress->epoch && offset < progress->cursor &&
 				find(progress, offset) == 0;
 		return finished ? 1 : ANNALS_E_LEASE_LOST;
@@ -316,7 +316,7 @@ int progress_refuse(struct progress *progress, uint64_t offset, uint64_t lease, 
 	uint64_t delay_us, bool at_once)
 {
 	uint32_t index = find_lease(progress, offset, lease);
-	struct item *item = index == 0 ? NULL : &progress->items[index];
+	struct item *item = index == 0 ? NULL : item_at(progress, index);
 
 	if (item == NULL || item->state != ITEM_LEASED) {
 		return ANNALS_E_LEASE_LOST;
@@ -344,12 +344,12 @@ int progress_extend(
 	uint32_t index = find_lease(progress, offset, lease);
 	struct item *item;
 
-	if (index == 0 || progress->items[index].state != ITEM_LEASED) {
+	if (index == 0 || item_at(progress, index)->state != ITEM_LEASED) {
 		return ANNALS_E_LEASE_LOST;
 	}
 	/* Out of the heap while its place in it changes. */
 	progress_set_state(progress, index, ITEM_FINISHING);
-	item = &progress->items[index];
+	item = item_at(progress, index);
 	item->lease_ms = lease_ms(item->due_us - item->lease_ms * UINT64_C(1000), deadline_us);
 	item->due_us = deadline_us;
 	progress_set_state(progress, index, ITEM_LEASED);
@@ -361,7 +361,7 @@ int progress_finish_begin(struct progress *progress, uint64_t offset, uint64_t l
 {
 	uint32_t index = find_lease(progress, offset, lease);
 
-	if (index == 0 || progress->items[index].state != ITEM_LEASED) {
+	if (index == 0 || item_at(progress, index)->state != ITEM_LEASED) {
 		return ANNALS_E_LEASE_LOST;
 	}
 	progress_set_state(progress, index, ITEM_FINISHING);
@@ -373,7 +373,7 @@ void progress_finish_end(struct progress *progress, uint64_t offset, bool done)
 {
 	uint32_t index = find(progress, offset);
 
-	assert(index != 0 && progress->items[index].state == ITEM_FINISHING);
+	assert(index != 0 && item_at(progress, index)->state == ITEM_FINISHING);
 	if (done) {
 		tell(progress, PROGRESS_ACKNOWLEDGED, index);
 		finish(progress, index);
@@ -387,8 +387,8 @@ void progress_set_history(struct progress *progress, uint64_t offset)
 {
 	uint32_t index = find(progress, offset);
 
-	if (index != 0 && !progress->items[index].has_history) {
-		progress->items[index].has_history = true;
+	if (index != 0 && !item_at(progress, index)->has_history) {
+		item_at(progress, index)->has_history = true;
 		touch(progress, index);
 	}
 }
@@ -398,7 +398,7 @@ uint32_t progress_leave(struct progress *progress, uint32_t member)
 	uint32_t count = 0;
 
 	for (uint32_t i = 1; i < progress->item_used; i++) {
-		struct item *item = &progress->items[i];
+		struct item *item = item_at(progress, i);
 		if (item->state == ITEM_LEASED && item->member == member) {
 			tell(progress, PROGRESS_LEFT, i);
 			drop_member(progress, item);
@@ -416,7 +416,7 @@ uint32_t progress_leave(struct progress *progress, uint32_t member)
 static void unchain_parked(struct progress *progress)
 {
 	for (uint32_t i = 1; i < progress->item_used; i++) {
-		if (progress->items[i].state == ITEM_PARKED && progress->items[i].chained) {
+		if (item_at(progress, i)->state == ITEM_PARKED && item_at(progress, i)->chained) {
 			chain_remove(progress, i);
 			touch(progress, i);
 		}
@@ -427,9 +427,9 @@ static void unchain_parked(struct progress *progress)
 static void chain_parked(struct progress *progress)
 {
 	for (uint32_t index = find_next(progress, 0);
-		index != 0 && progress->items[index].offset < progress->cursor;
-		index = find_next(progress, progress->items[index].offset + 1)) {
-		struct item *item = &progress->items[index];
+		index != 0 && item_at(progress, index)->offset < progress->cursor;
+		index = find_next(progress, item_at(progress, index)->offset + 1)) {
+		struct item *item = item_at(progress, index);
 		if (item->state == ITEM_PARKED && !item->chained && item->key_hash != 0 &&
 			!progress->settings->parked_pass && progress_reserve(progress) == 0) {
 			chain_add(progress, index);
@@ -447,7 +447,7 @@ int progress_seek(struct progress *progress, uint64_t offset)
 	}
 	chains_clear(progress);
 	for (uint32_t i = 1; i < progress->item_used; i++) {
-		struct item *item = &progress->items[i];
+		struct item *item = item_at(progress, i);
 		if (item->state == ITEM_PARKED) {
 			touch(progress, i);
 		}
@@ -474,7 +474,7 @@ void progress_settings_changed(struct progress *progress)
 int progress_replay(struct progress *progress, uint64_t offset, bool *ret_finished)
 {
 	uint32_t index = find(progress, offset);
-	struct item *item = index == 0 ? NULL : &progress->items[index];
+	struct item *item = index == 0 ? NULL : item_at(progress, index);
 
 	if (item == NULL || item->state != ITEM_PARKED) {
 		return ANNALS_E_NOT_FOUND;
@@ -493,7 +493,7 @@ int progress_replay(struct progress *progress, uint64_t offset, bool *ret_finish
 		if (status != 0) {
 			return status;
 		}
-		item = &progress->items[index];
+		item = item_at(progress, index);
 		progress_set_state(progress, index,
 			chain_find(progress, item->key_hash) != NULL ? ITEM_WAITING : ITEM_READY);
 		chain_add(progress, index);
@@ -510,7 +510,7 @@ int progress_drop(struct progress *progress, uint64_t offset)
 {
 	uint32_t index = find(progress, offset);
 
-	if (index == 0 || progress->items[index].state != ITEM_PARKED) {
+	if (index == 0 || item_at(progress, index)->state != ITEM_PARKED) {
 		return ANNALS_E_NOT_FOUND;
 	}
 	tell(progress, PROGRESS_DROPPED, index);

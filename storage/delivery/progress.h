@@ -36,6 +36,7 @@
 /* Distance between the oldest event in work and the newest, and number of items. */
 #define PROGRESS_WINDOW 1000000u
 #define SLICE_EVENTS 64u
+#define ITEM_CHUNK 1024u /* the first chunk begins small */
 #define TIME_NEVER UINT64_MAX
 
 enum item_state {
@@ -114,7 +115,8 @@ struct progress {
 	uint64_t gone_events; /* retention removed them before they were handled */
 	bool head_dirty;
 	/* private */
-	struct item *items; /* [0] is nobody */
+	struct item **chunks; /* of ITEM_CHUNK each, so that growing moves and wastes nothing; item
+				 0 is nobody */
 	uint32_t item_capacity, item_used, item_free;
 	uint32_t counts[ITEM_STATES];
 	uint32_t item_count;
@@ -127,6 +129,11 @@ struct progress {
 	struct chain *chains;           /* open addressing by key_hash */
 	uint32_t chain_count, chain_capacity;
 };
+
+static inline struct item *item_at(const struct progress *progress, uint32_t index)
+{
+	return &progress->chunks[index / ITEM_CHUNK][index % ITEM_CHUNK];
+}
 
 void progress_init(struct progress *progress, const struct progress_settings *settings,
 	struct member_names *members, uint64_t cursor, uint32_t epoch);

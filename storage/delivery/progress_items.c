@@ -12,7 +12,7 @@
 static bool comes_before(
 	const struct progress *progress, const struct item_heap *heap, uint32_t a, uint32_t b)
 {
-	const struct item *left = &progress->items[a], *right = &progress->items[b];
+	const struct item *left = item_at(progress, a), *right = item_at(progress, b);
 
 	if (heap == &progress->timers && left->due_us != right->due_us) {
 		return left->due_us < right->due_us;
@@ -23,7 +23,7 @@ static bool comes_before(
 static void heap_put(struct progress *progress, struct item_heap *heap, uint32_t at, uint32_t index)
 {
 	heap->items[at] = index;
-	progress->items[index].heap_at = at;
+	item_at(progress, index)->heap_at = at;
 }
 
 static void heap_up(struct progress *progress, struct item_heap *heap, uint32_t at)
@@ -66,14 +66,14 @@ static void heap_add(struct progress *progress, struct item_heap *heap, uint32_t
 
 static void heap_remove(struct progress *progress, struct item_heap *heap, uint32_t index)
 {
-	uint32_t at = progress->items[index].heap_at;
+	uint32_t at = item_at(progress, index)->heap_at;
 	uint32_t last = heap->items[--heap->count];
 
 	assert(at <= heap->count);
 	if (last != index) {
 		heap_put(progress, heap, at, last);
 		heap_up(progress, heap, at);
-		heap_down(progress, heap, progress->items[last].heap_at);
+		heap_down(progress, heap, item_at(progress, last)->heap_at);
 	}
 }
 
@@ -92,7 +92,7 @@ static struct item_heap *heap_of(struct progress *progress, enum item_state stat
 
 void progress_set_state(struct progress *progress, uint32_t index, enum item_state state)
 {
-	struct item *item = &progress->items[index];
+	struct item *item = item_at(progress, index);
 	struct item_heap *heap = heap_of(progress, (enum item_state)item->state);
 
 	if (heap != NULL) {
@@ -224,7 +224,7 @@ struct chain *chain_find(const struct progress *progress, uint64_t key_hash)
 		return NULL;
 	}
 	for (at = (uint32_t)key_hash & mask; progress->chains[at].head != 0; at = (at + 1) & mask) {
-		if (progress->items[progress->chains[at].head].key_hash == key_hash) {
+		if (item_at(progress, progress->chains[at].head)->key_hash == key_hash) {
 			return &progress->chains[at];
 		}
 	}
@@ -236,7 +236,7 @@ static struct chain *chain_slot(
 {
 	uint32_t at = (uint32_t)key_hash & (capacity - 1);
 
-	while (chains[at].head != 0 && progress->items[chains[at].head].key_hash != key_hash) {
+	while (chains[at].head != 0 && item_at(progress, chains[at].head)->key_hash != key_hash) {
 		at = (at + 1) & (capacity - 1);
 	}
 	return &chains[at];
@@ -253,7 +253,7 @@ static int grow_chains(struct progress *progress)
 	for (uint32_t i = 0; i < progress->chain_capacity; i++) {
 		uint32_t head = progress->chains[i].head;
 		if (head != 0) {
-			*chain_slot(progress, chains, capacity, progress->items[head].key_hash) =
+			*chain_slot(progress, chains, capacity, item_at(progress, head)->key_hash) =
 				progress->chains[i];
 		}
 	}
@@ -279,7 +279,7 @@ static void chain_free(struct progress *progress, struct chain *chain)
 		if (head == 0) {
 			return;
 		}
-		home = (uint32_t)progress->items[head].key_hash & mask;
+		home = (uint32_t)item_at(progress, head)->key_hash & mask;
 		if (((at - home) & mask) >= ((at - hole) & mask)) {
 			progress->chains[hole] = progress->chains[at];
 			progress->chains[at].head = 0;
@@ -290,7 +290,7 @@ static void chain_free(struct progress *progress, struct chain *chain)
 
 void chain_add(struct progress *progress, uint32_t index)
 {
-	struct item *item = &progress->items[index];
+	struct item *item = item_at(progress, index);
 	struct chain *chain;
 
 	assert(item->key_hash != 0 && !item->chained &&
@@ -302,18 +302,18 @@ void chain_add(struct progress *progress, uint32_t index)
 		chain->head = chain->tail = index;
 		progress->chain_count++;
 	} else if (item->state != ITEM_WAITING && item->state != ITEM_PARKED &&
-		   progress->items[chain->head].state == ITEM_WAITING) { /* only when loading */
+		   item_at(progress, chain->head)->state == ITEM_WAITING) { /* only when loading */
 		item->next = chain->head;
 		chain->head = index;
 	} else {
-		progress->items[chain->tail].next = index;
+		item_at(progress, chain->tail)->next = index;
 		chain->tail = index;
 	}
 }
 
 void chain_remove(struct progress *progress, uint32_t index)
 {
-	struct item *item = &progress->items[index];
+	struct item *item = item_at(progress, index);
 	struct chain *chain = chain_find(progress, item->key_hash);
 	uint32_t before = 0, at;
 
@@ -323,19 +323,19 @@ void chain_remove(struct progress *progress, uint32_t index)
 		chain_free(progress, chain);
 		return;
 	}
-	for (at = chain->head; at != index; at = progress->items[at].next) {
+	for (at = chain->head; at != index; at = item_at(progress, at)->next) {
 		before = at;
 	}
 	if (before != 0) {
-		progress->items[before].next = item->next;
+		item_at(progress, before)->next = item->next;
 		chain->tail = chain->tail == index ? before : chain->tail;
 		return;
 	}
 	chain->head = item->next;
-	if (progress->items[chain->head].state == ITEM_WAITING) {
+	if (item_at(progress, chain->head)->state == ITEM_WAITING) {
 		progress_set_state(progress, chain->head, ITEM_READY);
 		progress_mark(progress,
-			progress_slice_find(progress, progress->items[chain->head].offset &
+			progress_slice_find(progress, item_at(progress, chain->head)->offset &
 							      ~(uint64_t)(SLICE_EVENTS - 1)));
 	}
 }
@@ -343,7 +343,7 @@ void chain_remove(struct progress *progress, uint32_t index)
 void chains_clear(struct progress *progress)
 {
 	for (uint32_t i = 1; i < progress->item_used; i++) {
-		progress->items[i].chained = false;
+		item_at(progress, i)->chained = false;
 	}
 	if (progress->chain_capacity > 0) {
 		memset(progress->chains, 0, progress->chain_capacity * sizeof(struct chain));
@@ -355,14 +355,25 @@ void chains_clear(struct progress *progress)
 
 static int grow_items(struct progress *progress)
 {
-	uint32_t capacity = ANNALS_MAX(CAPACITY_MIN, progress->item_capacity * 2);
-	struct item *items = realloc(progress->items, capacity * sizeof(*items));
+	uint32_t chunk = progress->item_capacity / ITEM_CHUNK;
+	uint32_t before = progress->item_capacity % ITEM_CHUNK; /* only the first one grows */
+	uint32_t capacity = chunk > 0 ? ITEM_CHUNK : ANNALS_MAX(CAPACITY_MIN, before * 2);
+	struct item *items;
 
+	if ((chunk & (chunk - 1)) == 0 && before == 0) {
+		size_t count = chunk == 0 ? 1 : chunk * 2;
+		struct item **chunks = realloc(progress->chunks, count * sizeof(struct item *));
+		if (chunks == NULL) {
+			return ANNALS_E_NO_MEMORY;
+		}
+		progress->chunks = chunks;
+	}
+	items = realloc(before == 0 ? NULL : progress->chunks[chunk], capacity * sizeof(*items));
 	if (items == NULL) {
 		return ANNALS_E_NO_MEMORY;
 	}
-	progress->items = items;
-	progress->item_capacity = capacity;
+	progress->chunks[chunk] = items;
+	progress->item_capacity += capacity - before;
 	if (progress->item_used == 0) {
 		memset(&items[0], 0, sizeof(items[0]));
 		progress->item_used = 1;
@@ -417,11 +428,11 @@ int progress_item_add(struct progress *progress, uint64_t offset, uint64_t key_h
 	}
 	if (progress->item_free != 0) {
 		index = progress->item_free;
-		progress->item_free = progress->items[index].next;
+		progress->item_free = item_at(progress, index)->next;
 	} else {
 		index = progress->item_used++;
 	}
-	item = &progress->items[index];
+	item = item_at(progress, index);
 	*item = (struct item){.offset = offset, .key_hash = key_hash, .state = ITEM_FREE};
 	assert(slice->items[offset % SLICE_EVENTS] == 0);
 	slice->items[offset % SLICE_EVENTS] = index;
@@ -436,7 +447,7 @@ int progress_item_add(struct progress *progress, uint64_t offset, uint64_t key_h
 
 void progress_item_free(struct progress *progress, uint32_t index)
 {
-	struct item *item = &progress->items[index];
+	struct item *item = item_at(progress, index);
 	struct slice *slice =
 		progress_slice_find(progress, item->offset & ~(uint64_t)(SLICE_EVENTS - 1));
 
@@ -472,14 +483,17 @@ void progress_release(struct progress *progress)
 		struct slice *slice = progress->slices[progress->slice_first + i];
 		for (uint32_t k = 0; k < SLICE_EVENTS; k++) {
 			if (slice->items[k] != 0) {
-				member_names_unref(
-					progress->members, progress->items[slice->items[k]].member);
+				member_names_unref(progress->members,
+					item_at(progress, slice->items[k])->member);
 			}
 		}
 		free(slice);
 	}
 	free(progress->slices);
-	free(progress->items);
+	for (uint32_t i = 0; i * ITEM_CHUNK < progress->item_capacity; i++) {
+		free(progress->chunks[i]);
+	}
+	free(progress->chunks);
 	free(progress->timers.items);
 	free(progress->ready.items);
 	free(progress->chains);

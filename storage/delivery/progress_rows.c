@@ -86,7 +86,7 @@ static int write_slice(const struct progress *progress, const struct slice *slic
 	int status;
 
 	for (uint32_t k = 0; k < SLICE_EVENTS; k++) {
-		const struct item *item = &progress->items[slice->items[k]];
+		const struct item *item = item_at(progress, slice->items[k]);
 		if (slice->items[k] != 0 && written_state(item) != ITEM_FREE) {
 			at = write_item(at, item, &names, &due_us);
 		}
@@ -265,12 +265,12 @@ static int read_item(struct progress *progress, struct reader *reader, uint64_t 
 		member_names_unref(progress->members, loaded.member);
 		return status;
 	}
-	progress->items[index].due_us = timed ? *due_us : 0;
-	progress->items[index].deliveries = loaded.deliveries;
-	progress->items[index].attempts = loaded.attempts;
-	progress->items[index].lease_ms = loaded.lease_ms;
-	progress->items[index].member = loaded.member;
-	progress->items[index].has_history = (place & BIT_HISTORY) != 0;
+	item_at(progress, index)->due_us = timed ? *due_us : 0;
+	item_at(progress, index)->deliveries = loaded.deliveries;
+	item_at(progress, index)->attempts = loaded.attempts;
+	item_at(progress, index)->lease_ms = loaded.lease_ms;
+	item_at(progress, index)->member = loaded.member;
+	item_at(progress, index)->has_history = (place & BIT_HISTORY) != 0;
 	progress_set_state(progress, index, state);
 	if ((place & BIT_CHAINED) != 0) {
 		chain_add(progress, index);
@@ -317,7 +317,7 @@ void progress_load_end(struct progress *progress)
 	progress->dirty_count = 0;
 	for (uint32_t i = 0; i < progress->chain_capacity; i++) {
 		uint32_t head = progress->chains[i].head;
-		if (head != 0 && progress->items[head].state == ITEM_WAITING) {
+		if (head != 0 && item_at(progress, head)->state == ITEM_WAITING) {
 			progress_set_state(progress, head, ITEM_READY);
 		}
 	}
