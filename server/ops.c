@@ -23,6 +23,7 @@ static const struct op_class *const classes[OP_KINDS] = {
 	[OP_GROUP_DELETE] = &op_class_group_delete,
 	[OP_GROUP_LIST] = &op_class_group_list,
 	[OP_DELIVERY] = &op_class_delivery,
+	[OP_SCHEMA] = &op_class_schema,
 	[OP_PRODUCER_OPEN] = &op_class_producer,
 	[OP_STREAM_READ] = &op_class_stream_read,
 	[OP_QUERY] = &op_class_query,

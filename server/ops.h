@@ -37,6 +37,7 @@ enum op_kind {
 	OP_STREAM_READ,
 	OP_QUERY,
 	OP_DELIVERY,
+	OP_SCHEMA,
 	OP_KINDS
 };
 /* "append", "read": metrics and logs. */

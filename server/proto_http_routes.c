@@ -1,3 +1,4 @@
+#include "http_schemas.h"
 #include "http_text.h"
 #include "proto_http.h"
 #include <annals/cloudevents.h>
@@ -7,6 +8,7 @@
 #define PARTITION TOPIC "/partitions/{partition}"
 #define STREAM TOPIC "/streams/{key}"
 #define GROUP "/v1/groups/{group}"
+#define SCHEMA "/v1/schemas/{subject}"
 
 static const struct http_route routes[] = {
 	{"GET", "/", HTTP_NO_BODY, http_get_service, "what this server is, its limits and links"},
@@ -87,6 +89,40 @@ static const struct http_route routes[] = {
 		"one committed offset and its lag"},
 	{"PUT", GROUP "/offsets/{topic}/{partition}", HTTP_JSON_BODY, http_put_offset,
 		"commit one offset"},
+	{"GET", "/v1/schemas", HTTP_NO_BODY, http_list_schemas,
+		"all subjects of the schema registry; ?prefix=, ?deleted=true"},
+	{"GET", SCHEMA, HTTP_NO_BODY, http_get_schema,
+		"a subject's versions, settings and declared readers"},
+	{"DELETE", SCHEMA, HTTP_NO_BODY, http_delete_schema,
+		"delete all versions; then ?permanent=true"},
+	{"POST", SCHEMA "/versions", HTTP_OWN_BODY, http_post_schema,
+		"register a version: .proto text, a FileDescriptorSet, or JSON with either; "
+		"?file=, "
+		"?readers=refuse"},
+	{"GET", SCHEMA "/versions/{version}", HTTP_NO_BODY, http_get_schema_version,
+		"a version by its number, or latest; ?format=set, proto or jsonschema"},
+	{"DELETE", SCHEMA "/versions/{version}", HTTP_NO_BODY, http_delete_schema_version,
+		"delete a version; then ?permanent=true"},
+	{"POST", SCHEMA "/check", HTTP_OWN_BODY, http_post_schema_check,
+		"what registering would say: every difference and whom it breaks; ?level=, "
+		"?version="},
+	{"POST", SCHEMA "/check-data", HTTP_OWN_BODY, http_post_schema_check_data,
+		"stored events that a schema, or ?version=, would fail on or lose fields of; "
+		"?topic=, ?partition=, ?offset=, ?limit=, ?type="},
+	{"GET", SCHEMA "/config", HTTP_NO_BODY, http_get_schema_config,
+		"the compatibility level and mode in force for a subject"},
+	{"PUT", SCHEMA "/config", HTTP_JSON_BODY, http_put_schema_config,
+		"set a subject's compatibility level or mode"},
+	{"PUT", SCHEMA "/readers/{group}", HTTP_JSON_BODY, http_put_schema_reader,
+		"declare which version and fields a group reads"},
+	{"DELETE", SCHEMA "/readers/{group}", HTTP_NO_BODY, http_delete_schema_reader,
+		"take a declaration back"},
+	{"GET", "/v1/schema-config", HTTP_NO_BODY, http_get_schema_config,
+		"the compatibility level and mode of subjects without their own"},
+	{"PUT", "/v1/schema-config", HTTP_JSON_BODY, http_put_schema_config,
+		"set the level or mode of subjects without their own"},
+	{"GET", "/v1/schema-ids/{id}", HTTP_NO_BODY, http_get_schema_id,
+		"a schema by its id; ?format=set, proto or jsonschema"},
 };
 
 const struct http_route *http_routes(size_t *ret_count)

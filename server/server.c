@@ -3,6 +3,7 @@
 #include "net/listener.h"
 #include "net/tls.h"
 #include "ops.h"
+#include "protoc.h"
 #include <annals/clock.h>
 #include <annals/hash.h>
 #include <annals/log.h>
@@ -85,6 +86,7 @@ static int listen_on(struct server *server, const char *address,
 
 static int start_all(struct server *server, const struct options *options, struct error *err)
 {
+	const struct registry_options schemas = {.compile = protoc_compile};
 	int status = 0;
 	if (options->tls_cert[0] != 0) {
 		status = tls_context_new(options->tls_cert, options->tls_key, &server->tls, err);
@@ -93,7 +95,7 @@ static int start_all(struct server *server, const struct options *options, struc
 		status = open_store(server, options, err);
 	}
 	if (status == 0) {
-		status = registry_open(server->store, NULL, &server->registry, err);
+		status = registry_open(server->store, &schemas, &server->registry, err);
 	}
 	if (status == 0) {
 		status = delivery_open(server->store, &server->delivery, err);

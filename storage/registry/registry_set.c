@@ -129,3 +129,19 @@ int registry_set_has(struct bytes set, struct bytes name)
 	}
 	return more;
 }
+
+int registry_set_with(struct bytes imports, const struct descriptor_pool *pool, struct buf *out)
+{
+	int status = imports.size == 0 ? 0 : buf_add(out, imports.data, imports.size);
+	for (size_t i = 0; i < descriptor_pool_file_count(pool) && status == 0; i++) {
+		const struct descriptor_file *file = descriptor_pool_file(pool, i);
+		const int has = registry_set_has(imports, bytes_text(file->name));
+		if (has < 0) {
+			return has;
+		}
+		if (has == 0) {
+			status = registry_set_add(out, file->encoded, bytes_of(NULL, 0));
+		}
+	}
+	return status;
+}

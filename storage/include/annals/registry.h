@@ -181,6 +181,11 @@ struct registry_source {
 	struct bytes text;
 	struct bytes imports; /* a FileDescriptorSet: what it may import */
 };
+/* What a compiler needs: appends to out the imports and those files of the pool (not of its base)
+ * that the imports have not. ANNALS_E_MALFORMED, ANNALS_E_NO_MEMORY. Pure. */
+int registry_set_with(struct bytes imports, const struct descriptor_pool *pool,
+	struct buf *out) ANNALS_MUST_CHECK;
+
 struct registry_options {
 	/*
 	 * Compiles a source: appends to ret_set a FileDescriptorSet with the file and all that it
