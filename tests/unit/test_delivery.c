@@ -633,6 +633,151 @@ START_TEST(test_delivery_rate)
 }
 END_TEST
 
+/* ---- Members: random schedules against what must always hold ---- */
+
+#define WALK_MEMBERS 5u
+#define WALK_PARTITIONS 7u
+struct walker {
+	bool is_in;
+	uint32_t generation; /* of its last answer */
+	bool has[WALK_PARTITIONS];
+};
+struct walk {
+	struct walker walkers[WALK_MEMBERS];
+	uint64_t state;
+	uint32_t topic_id, generation;
+};
+
+static uint32_t walk_below(struct walk *walk, uint32_t limit)
+{
+	walk->state = walk->state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+	return (uint32_t)(walk->state >> 33) % limit;
+}
+
+static void walk_name(struct member_request *request, uint32_t number)
+{
+	(void)snprintf(request->member, sizeof(request->member), "m%u", number);
+}
+
+/* Takes over an answer: nobody else may have what it lists. */
+static void walk_take(struct walk *walk, uint32_t number, struct member_request *answer)
+{
+	struct walker *walker = &walk->walkers[number];
+
+	memset(walker->has, 0, sizeof(walker->has));
+	ck_assert_uint_ge(answer->generation, walk->generation);
+	walker->generation = walk->generation = answer->generation;
+	for (size_t i = 0; i < answer->assigned_count; i++) {
+		walker->has[answer->assigned[i].partition] = true;
+	}
+	member_request_release(answer);
+	for (uint32_t i = 0; i < WALK_MEMBERS; i++) {
+		for (uint32_t k = 0; k < WALK_PARTITIONS && i != number; k++) {
+			ck_assert_msg(!walk->walkers[i].is_in || !walk->walkers[i].has[k] ||
+					      !walker->has[k],
+				"members %u and %u both have partition %u", i, number, k);
+		}
+	}
+}
+
+static void walk_beat(struct walk *walk, uint32_t number)
+{
+	struct member_request request = {.generation = walk->walkers[number].generation};
+
+	walk_name(&request, number);
+	ck_assert_int_eq(run(&request.delivery, DELIVERY_HEARTBEAT),
+		walk->walkers[number].is_in ? 0 : ANNALS_E_UNKNOWN_MEMBER);
+	if (walk->walkers[number].is_in) {
+		walk_take(walk, number, &request);
+	}
+}
+
+static void walk_step(struct walk *walk)
+{
+	uint32_t number = walk_below(walk, WALK_MEMBERS), choice = walk_below(walk, 10);
+	struct walker *walker = &walk->walkers[number];
+	struct member_request request = {
+		.topic_count = 1, .topic_ids = {walk->topic_id}, .session_us = 3600000000};
+	uint32_t partition = walk_below(walk, WALK_PARTITIONS);
+
+	walk_name(&request, number);
+	if (choice < 2) {
+		memset(walker->has, 0, sizeof(walker->has)); /* it begins anew */
+		ck_assert_int_eq(run(&request.delivery, DELIVERY_JOIN), 0);
+		walker->is_in = true;
+		walk_take(walk, number, &request);
+	} else if (choice < 3) {
+		int status = run(&request.delivery, DELIVERY_LEAVE);
+		ck_assert_int_eq(status, walker->is_in ? 0 : ANNALS_E_UNKNOWN_MEMBER);
+		walker->is_in = false;
+	} else if (choice < 7) {
+		walk_beat(walk, number);
+	} else {
+		/* Who believes to have a partition has it, or knows better after its next beat. */
+		struct offset_entry entry = {.topic_id = walk->topic_id, .partition = partition};
+		struct offset_request commit = {.entries = &entry, .entry_count = 1};
+		struct member_commit_request as = {
+			.generation = walker->generation, .commit = &commit};
+		(void)snprintf(as.member, sizeof(as.member), "m%u", number);
+		int status = run(&as.delivery, DELIVERY_COMMIT);
+		if (!walker->is_in) {
+			ck_assert_int_eq(status, ANNALS_E_UNKNOWN_MEMBER);
+		} else if (walker->has[partition]) {
+			ck_assert_int_eq(status, 0); /* nobody took it without being told */
+		}
+		for (uint32_t i = 0; i < WALK_MEMBERS && status == 0; i++) {
+			ck_assert(i == number || !walk->walkers[i].is_in ||
+				  !walk->walkers[i].has[partition]);
+		}
+	}
+}
+
+/* When all have said what they know, everybody has a fair share and nothing is left over. */
+static void walk_settle(struct walk *walk)
+{
+	uint32_t least = UINT32_MAX, most = 0, total = 0, count = 0;
+
+	for (unsigned round = 0; round < 3; round++) {
+		for (uint32_t i = 0; i < WALK_MEMBERS; i++) {
+			walk_beat(walk, i);
+		}
+	}
+	for (uint32_t i = 0; i < WALK_MEMBERS; i++) {
+		uint32_t mine = 0;
+		for (uint32_t k = 0; k < WALK_PARTITIONS; k++) {
+			mine += walk->walkers[i].has[k];
+		}
+		if (walk->walkers[i].is_in) {
+			least = ANNALS_MIN(least, mine);
+			most = ANNALS_MAX(most, mine);
+			total += mine;
+			count++;
+		}
+	}
+	ck_assert_uint_eq(total, count == 0 ? 0 : WALK_PARTITIONS);
+	ck_assert(count == 0 || most - least <= 1);
+}
+
+START_TEST(test_delivery_members_random_schedules)
+{
+	struct walk walk = {.state = (uint64_t)_i + 1};
+
+	walk.topic_id = store_harness_topic(&f.store, "walked", WALK_PARTITIONS);
+	struct member_request first = {
+		.topic_count = 1, .topic_ids = {walk.topic_id}, .session_us = 3600000000};
+	walk_name(&first, 0);
+	ck_assert_int_eq(run(&first.delivery, DELIVERY_JOIN), 0);
+	walk.walkers[0].is_in = true;
+	walk_take(&walk, 0, &first);
+	for (unsigned i = 0; i < (store_harness_is_durable(&f.store) ? 3u : 20u); i++) {
+		for (unsigned step = 0; step < 25; step++) {
+			walk_step(&walk);
+		}
+		walk_settle(&walk);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("delivery");
@@ -643,6 +788,7 @@ int main(void)
 	tcase_add_test(tests, test_delivery_hands_out_and_remembers);
 	tcase_add_test(tests, test_delivery_remembers_how_events_ended);
 	tcase_add_test(tests, test_delivery_forgets_deleted_topics);
+	tcase_add_loop_test(tests, test_delivery_members_random_schedules, 0, 10);
 	tcase_add_test(tests, test_delivery_parks_and_replays);
 	tcase_add_test(tests, test_delivery_poll_waits);
 	tcase_add_test(tests, test_delivery_leases_run_out);

@@ -185,7 +185,7 @@ enum model_state { MODEL_NEW, MODEL_LEASED, MODEL_DELAYED, MODEL_PARKED, MODEL_F
 struct model_event {
 	enum model_state state;
 	uint64_t due_us, lease;
-	unsigned attempts, finished;
+	unsigned attempts, finished, member;
 };
 struct model {
 	struct model_event events[EVENTS];
@@ -309,13 +309,14 @@ static void run_model_timers(struct world *w)
 }
 
 /* What the owner of a progress does for one event of a poll. */
-static int poll_one(struct world *w, struct lease *ret)
+static int poll_one(struct world *w, struct lease *ret, unsigned *ret_member)
 {
 	char name[16];
 	uint32_t member;
 	int found;
 
-	(void)snprintf(name, sizeof(name), "m%u", (unsigned)random_below(&w->random, 3));
+	*ret_member = (unsigned)random_below(&w->random, 3);
+	(void)snprintf(name, sizeof(name), "m%u", *ret_member);
 	CHECK(w, member_names_get(&w->names, bytes_text(name), &member) == 0);
 	while (progress_run_timers(&w->progress, w->now_us, 2) > 0) {
 	}
@@ -334,7 +335,8 @@ static void step_poll(struct world *w)
 {
 	struct model_event *event;
 	struct lease lease;
-	int found = poll_one(w, &lease);
+	unsigned member;
+	int found = poll_one(w, &lease, &member);
 
 	CHECK(w, found >= 0);
 	if (found == 0) { /* nothing that could be worked on is held back */
@@ -351,6 +353,7 @@ static void step_poll(struct world *w)
 	event->state = MODEL_LEASED;
 	event->lease = lease.lease;
 	event->due_us = w->now_us + LEASE_US;
+	event->member = member;
 }
 
 static bool may_answer(const struct world *w, uint64_t offset)
@@ -446,6 +449,32 @@ static void step_seek(struct world *w)
 	}
 }
 
+/* A member goes and gives back what it has: as if never delivered. It joins again by polling. */
+static void step_leave(struct world *w)
+{
+	unsigned member = (unsigned)random_below(&w->random, 3);
+	uint32_t number, left, expected = 0;
+	char name[16];
+
+	run_model_timers(w);
+	while (progress_run_timers(&w->progress, w->now_us, 9) > 0) {
+	}
+	(void)snprintf(name, sizeof(name), "m%u", member);
+	for (uint64_t i = 0; i < EVENTS; i++) {
+		struct model_event *event = &w->model.events[i];
+		if (event->state == MODEL_LEASED && event->member == member &&
+			event->due_us > w->now_us) {
+			event->state = MODEL_DELAYED;
+			event->due_us = w->now_us;
+			event->attempts--;
+			expected++;
+		}
+	}
+	number = member_names_find(&w->names, bytes_text(name));
+	left = number == 0 ? 0 : progress_leave(&w->progress, number);
+	CHECK(w, left == expected);
+}
+
 /* A commit that carries acknowledgements, and may be refused. */
 static void step_transaction(struct world *w)
 {
@@ -501,6 +530,8 @@ static void run_schedule(uint64_t seed)
 			step_parked(w);
 		} else if (choice < 88 && seeks) {
 			step_seek(w);
+		} else if (choice < 90) {
+			step_leave(w);
 		} else if (choice < 95) {
 			commit(w);
 		} else {
@@ -510,8 +541,9 @@ static void run_schedule(uint64_t seed)
 	/* Whoever goes on polling and acknowledging gets everything that is not parked. */
 	for (unsigned turn = 0; turn < 10 * EVENTS; turn++) {
 		struct lease lease;
+		unsigned member;
 		w->now_us += LEASE_US;
-		if (poll_one(w, &lease) == 1) {
+		if (poll_one(w, &lease, &member) == 1) {
 			CHECK(w, is_eligible(w, lease.offset));
 			CHECK(w,
 				progress_acknowledge(&w->progress, lease.offset, lease.lease) == 0);
