@@ -15,11 +15,11 @@ _annals() {
 	elif [ -z "$words" ] && [ "$COMP_CWORD" -eq 2 ] && [ "$command" = offsets ]; then
 		words='show commit list'
 	elif [ -z "$words" ] && [ "$COMP_CWORD" -eq 2 ] && [ "$command" = group ]; then
-		words='create list show seek parked delete'
+		words='create list show seek parked delete explain leave'
 	elif [ -z "$words" ] && [[ $current == -* ]]; then
 		case $command in
 		append) words='--type --source --key --data --content-type --id --subject --time --partition' ;;
-		consume) words='--group --exec --member --lease --limit --drain' ;;
+		consume) words='--group --exec --member --lease --limit --drain --by-offset' ;;
 		group)
 			case $sub in
 			create) words='--lease --attempts --unlimited --backoff --no-backoff --backoff-max --pass --latest' ;;
@@ -47,7 +47,7 @@ _annals() {
 		append:*:2 | consume:*:2 | read:*:2 | dump:*:2 | load:*:2 | topic:show:3 | topic:update:3 | topic:delete:3 | offsets:*:4)
 			words=$(annals topic list --timeout 500ms 2>/dev/null | tail -n +2 | cut -f1)
 			;;
-		group:show:3 | group:seek:3 | group:parked:3 | group:delete:3 | offsets:show:3 | offsets:commit:3) words=$(annals offsets list --timeout 500ms 2>/dev/null) ;;
+		group:show:3 | group:seek:3 | group:parked:3 | group:delete:3 | group:explain:3 | group:leave:3 | offsets:show:3 | offsets:commit:3) words=$(annals offsets list --timeout 500ms 2>/dev/null) ;;
 		*)
 			mapfile -t COMPREPLY < <(compgen -f -- "$current")
 			return

@@ -18,6 +18,7 @@ struct consuming {
 	const char *group, *command;
 	char member[128];
 	uint64_t lease_us;
+	bool by_offset;
 	struct annals_topic *topic; /* of the last event */
 	uint64_t done, refused;
 };
@@ -85,7 +86,7 @@ static int wait_for(
 		if (ended < 0 && errno != EINTR) {
 			return 127;
 		}
-		if (clock_monotonic_ns() >= extend_ns) {
+		if (!consuming->by_offset && clock_monotonic_ns() >= extend_ns) {
 			/* When it fails somebody else gets the event: the acknowledgement says so.
 			 */
 			(void)annals_group_extend(consuming->cli->client, consuming->group,
@@ -119,13 +120,14 @@ static int event_text(
 	return CLI_OK;
 }
 
-static int handle(struct consuming *consuming, const struct annals_delivered_event *event)
+/* Prints it or runs the command, whose exit code is *ret_result. */
+static int work(
+	struct consuming *consuming, const struct annals_delivered_event *event, int *ret_result)
 {
 	struct buf text ANNALS_CLEANUP(buf_release) = BUF_INIT;
-	struct annals_error error;
-	char reason[64];
-	int input, status, result = 0;
+	int input;
 	int code = event_text(consuming, event, &text);
+	*ret_result = 0;
 	if (code != CLI_OK) {
 		return code;
 	}
@@ -141,7 +143,19 @@ static int handle(struct consuming *consuming, const struct annals_delivered_eve
 				strerror(errno));
 		}
 		feed(input, &text);
-		result = wait_for(consuming, child, event);
+		*ret_result = wait_for(consuming, child, event);
+	}
+	return CLI_OK;
+}
+
+static int handle(struct consuming *consuming, const struct annals_delivered_event *event)
+{
+	struct annals_error error;
+	char reason[64];
+	int status, result;
+	int code = work(consuming, event, &result);
+	if (code != CLI_OK) {
+		return code;
 	}
 	if (result == 0) {
 		status = annals_group_acknowledge(consuming->cli->client, consuming->group,
@@ -193,13 +207,124 @@ static int consume(struct consuming *consuming, uint64_t limit, bool drain)
 	return code;
 }
 
+/* ---- By offset: partitions in order ---- */
+
+static int handle_in_order(
+	struct consuming *consuming, const char *topic, const struct annals_event *event)
+{
+	const struct annals_delivered_event delivered = {
+		.event = *event, .topic = topic, .attempt = 1};
+	int result;
+	int code = work(consuming, &delivered, &result);
+	if (code == CLI_OK && result != 0) {
+		/* What comes after it may not be handled before it. */
+		code = cli_fail(ANNALS_E_INVALID,
+			"offset %llu of partition %u: the command ended "
+			"with %d; nothing after it was handled",
+			(unsigned long long)event->offset, event->partition, result);
+	}
+	consuming->done += code == CLI_OK;
+	return code;
+}
+
+/* All of its partition before the event was handled, and nothing of what comes after. */
+static void commit_before(struct consuming *consuming, const char *topic,
+	const struct annals_event *event, uint32_t generation)
+{
+	const struct annals_offset offset = {
+		.topic = topic, .partition = event->partition, .offset = event->offset};
+	/* When it fails the events since the last commit come again. */
+	(void)annals_offsets_commit_as(consuming->cli->client, consuming->group, consuming->member,
+		generation, &offset, 1, consuming->cli->timeout_ms, NULL);
+}
+
+static int consume_in_order(struct consuming *consuming, const char *topic, uint64_t limit,
+	bool drain, struct annals_group_consumer *consumer)
+{
+	struct cli *cli = consuming->cli;
+	int code = CLI_OK;
+	while (code == CLI_OK && !cli_interrupted() && (limit == 0 || consuming->done < limit)) {
+		struct annals_event event;
+		struct annals_error error;
+		size_t count;
+		/* One at a time: the next poll says that it was handled. */
+		int status = annals_group_consumer_poll(
+			consumer, (int)WAIT_MS, cli->timeout_ms, &topic, &event, 1, &count, &error);
+		if (status != ANNALS_OK) {
+			return cli_interrupted()
+				       ? CLI_OK
+				       : cli_fail(status, "cannot read for group '%s': %s",
+						 consuming->group, error.text);
+		}
+		if (count == 0 && drain && annals_group_consumer_partitions(consumer) > 0) {
+			break;
+		}
+		code = count == 0 ? CLI_OK : handle_in_order(consuming, topic, &event);
+		if (code != CLI_OK) {
+			commit_before(consuming, topic, &event,
+				annals_group_consumer_generation(consumer));
+		}
+		if (code == CLI_OK && count > 0 && consuming->done % 100 == 0) {
+			status = annals_group_consumer_commit(consumer, cli->timeout_ms, &error);
+			/* Fenced: the next poll finds out what is left. */
+			code = status == ANNALS_OK || status == ANNALS_E_FENCED ||
+					       status == ANNALS_E_UNKNOWN_MEMBER
+				       ? CLI_OK
+				       : cli_fail(status, "cannot commit: %s", error.text);
+		}
+	}
+	return code;
+}
+
+static int run_in_order(struct consuming *consuming, const char *topic, uint64_t limit, bool drain)
+{
+	struct cli *cli = consuming->cli;
+	struct annals_group_consumer *consumer;
+	struct annals_error error;
+	int status = annals_group_consumer_open(cli->client, consuming->group, consuming->member,
+		&topic, 1, ANNALS_START_EARLIEST, (uint32_t)(consuming->lease_us / 1000), NULL,
+		cli->timeout_ms, &consumer, &error);
+	if (status != ANNALS_OK) {
+		return cli_fail(status, "cannot join group '%s': %s", consuming->group, error.text);
+	}
+	int code = consume_in_order(consuming, topic, limit, drain, consumer);
+	if (code != CLI_OK) {
+		/* The last event was not handled: what was committed before stands. */
+		(void)annals_group_consumer_close(consumer, 0, NULL);
+		(void)annals_group_leave(cli->client, consuming->group, consuming->member,
+			cli->timeout_ms, NULL, NULL);
+		return code;
+	}
+	status = annals_group_consumer_close(consumer, cli->timeout_ms, &error);
+	return status == ANNALS_OK ? code : cli_fail(status, "cannot commit: %s", error.text);
+}
+
+static int prepare_group(struct consuming *consuming, const char *topic)
+{
+	struct annals_group_settings settings = {.mode = ANNALS_GROUP_BY_EVENT,
+		.topics = &topic,
+		.topic_count = 1,
+		.lease_us = consuming->lease_us};
+	struct cli *cli = consuming->cli;
+	struct annals_group_status group;
+	struct annals_error error;
+	int status = annals_group_describe(
+		cli->client, consuming->group, cli->timeout_ms, &group, &error);
+	if (status == ANNALS_OK) {
+		annals_group_status_release(&group);
+	} else if (status == ANNALS_E_UNKNOWN_GROUP) {
+		status = annals_group_put(
+			cli->client, consuming->group, &settings, cli->timeout_ms, NULL, &error);
+	}
+	return status == ANNALS_OK ? CLI_OK
+				   : cli_fail(status, "cannot use group '%s': %s", consuming->group,
+					     error.text);
+}
+
 static int run_consume(struct cli *cli, int argc, char **argv)
 {
 	struct consuming consuming = {.cli = cli, .lease_us = LEASE_US_DEFAULT};
-	struct annals_group_settings settings = {.mode = ANNALS_GROUP_BY_EVENT, .topic_count = 1};
-	struct annals_group_status group;
-	struct annals_error error;
-	const char *member = NULL, *topic;
+	const char *member = NULL;
 	uint64_t limit = 0;
 	bool drain = false;
 	struct cli_option options[] = {{"group", CLI_TEXT, &consuming.group, NULL, "GROUP",
@@ -210,7 +335,9 @@ static int run_consume(struct cli *cli, int argc, char **argv)
 		{"lease", CLI_DURATION_US, &consuming.lease_us, NULL, "DURATION",
 			"how long until others get the event if this process dies (30s)"},
 		{"limit", CLI_NUMBER, &limit, NULL, "N", "stop after so many events"},
-		{"drain", CLI_FLAG, &drain, NULL, NULL, "stop when nothing is there"}};
+		{"drain", CLI_FLAG, &drain, NULL, NULL, "stop when nothing is there"},
+		{"by-offset", CLI_FLAG, &consuming.by_offset, NULL, NULL,
+			"share partitions, each read in order, instead of single events"}};
 	int count = cli_parse(cli, options, ANNALS_COUNT_OF(options), argc, argv, 1, 1);
 	if (count < 0) {
 		return cli_parse_exit(count);
@@ -231,21 +358,12 @@ static int run_consume(struct cli *cli, int argc, char **argv)
 		(void)snprintf(
 			consuming.member, sizeof(consuming.member), "%s.%d", host, (int)getpid());
 	}
-	topic = argv[0];
-	int status = annals_group_describe(
-		cli->client, consuming.group, cli->timeout_ms, &group, &error);
-	if (status == ANNALS_OK) {
-		annals_group_status_release(&group);
-	} else if (status == ANNALS_E_UNKNOWN_GROUP) {
-		settings.topics = &topic;
-		settings.lease_us = consuming.lease_us;
-		status = annals_group_put(
-			cli->client, consuming.group, &settings, cli->timeout_ms, NULL, &error);
+	if (consuming.by_offset) {
+		code = run_in_order(&consuming, argv[0], limit, drain);
+	} else {
+		code = prepare_group(&consuming, argv[0]);
+		code = code != CLI_OK ? code : consume(&consuming, limit, drain);
 	}
-	if (status != ANNALS_OK) {
-		return cli_fail(status, "cannot use group '%s': %s", consuming.group, error.text);
-	}
-	code = consume(&consuming, limit, drain);
 	annals_topic_free(consuming.topic);
 	if (!cli->quiet && consuming.command != NULL) {
 		fprintf(stderr, "annals: %llu acknowledged, %llu refused\n",
@@ -264,8 +382,13 @@ const struct command cmd_consume = {
 		"What "
 		"failed too often is\nparked ('annals group parked'). ANNALS_TOPIC, "
 		"ANNALS_PARTITION, ANNALS_OFFSET and ANNALS_ATTEMPT\nare in COMMAND's environment. "
-		"Without --exec events are printed and acknowledged.\n\nexamples\n"
+		"Without --exec events are printed and acknowledged.\n\n"
+		"With --by-offset the members of GROUP share the partitions of TOPIC and read them "
+		"in order; what\nwas handled is committed every 100 events, when a partition goes "
+		"to another member, and at the\nend. A COMMAND that fails ends it, and must take "
+		"less time than --lease.\n\nexamples\n"
 		"  annals consume orders --group billing --exec ./bill.sh\n"
-		"  annals consume orders --group audit --drain\n",
+		"  annals consume orders --group audit --drain\n"
+		"  annals consume orders --group search --by-offset --exec ./index.sh\n",
 	.run = run_consume,
 };

@@ -336,3 +336,87 @@ const struct command cmd_group_parked = {
 		"  annals group parked billing drop orders 0 1742\n",
 	.run = run_parked,
 };
+
+/* ---- explain, leave ---- */
+
+static int run_explain(struct cli *cli, int argc, char **argv)
+{
+	struct annals_explanation explanation;
+	struct annals_error error;
+	uint64_t partition, offset;
+	struct table table;
+	int count;
+	int code = connect_for(cli, NULL, 0, argc, argv, 4, 4, &count);
+	if (code != CLI_OK || count < 0) {
+		return code;
+	}
+	code = cli_number("partition", argv[2], UINT32_MAX, &partition);
+	code = code != CLI_OK ? code : cli_number("offset", argv[3], INT64_MAX, &offset);
+	if (code != CLI_OK) {
+		return code;
+	}
+	int status = annals_group_explain(cli->client, argv[0], argv[1], (uint32_t)partition,
+		offset, cli->timeout_ms, &explanation, &error);
+	if (status != ANNALS_OK) {
+		return cli_fail(status, "cannot explain offset %s: %s", argv[3], error.text);
+	}
+	printf("%s, delivered %u times", explanation.state, explanation.deliveries);
+	if (explanation.due_us > 0) {
+		printf(", until %s", text_time_us(explanation.due_us));
+	}
+	printf("\n");
+	table_init(&table, cli, 6, ">delivery", "outcome", "member", "leased", "ended", "reason");
+	for (size_t i = 0; i < explanation.history_count; i++) {
+		const struct annals_attempt *attempt = &explanation.history[i];
+		table_add(&table, "%u", attempt->delivery);
+		table_add(&table, "%s", attempt->outcome);
+		table_add(&table, "%s", attempt->member);
+		table_add(&table, "%s", text_time_us(attempt->leased_us));
+		table_add(&table, "%s",
+			attempt->ended_us == 0 ? "" : text_time_us(attempt->ended_us));
+		table_add(&table, "%s", attempt->reason);
+	}
+	table_print(&table, stdout);
+	annals_explanation_release(&explanation);
+	return CLI_OK;
+}
+
+const struct command cmd_group_explain = {
+	.name = "group explain",
+	.usage = "GROUP TOPIC PARTITION OFFSET",
+	.summary = "what happened to one event: every delivery, its member and its end",
+	.help = "The last 16 deliveries of an event are kept, and those of the last 4,096 events "
+		"that ended.\n\nexamples\n  annals group explain billing orders 0 1742\n",
+	.run = run_explain,
+};
+
+static int run_leave(struct cli *cli, int argc, char **argv)
+{
+	struct annals_error error;
+	uint64_t released;
+	int count;
+	int code = connect_for(cli, NULL, 0, argc, argv, 2, 2, &count);
+	if (code != CLI_OK || count < 0) {
+		return code;
+	}
+	int status = annals_group_leave(
+		cli->client, argv[0], argv[1], cli->timeout_ms, &released, &error);
+	if (status != ANNALS_OK) {
+		return cli_fail(status, "member '%s' cannot leave group '%s': %s", argv[1], argv[0],
+			error.text);
+	}
+	if (!cli->quiet) {
+		printf("member '%s' left: %llu leases given back\n", argv[1],
+			(unsigned long long)released);
+	}
+	return CLI_OK;
+}
+
+const struct command cmd_group_leave = {
+	.name = "group leave",
+	.usage = "GROUP MEMBER",
+	.summary = "take a member out: its events or partitions go to others at once",
+	.help = "For a worker that is gone, instead of waiting for its leases or its session to "
+		"end.\n\nexamples\n  annals group leave billing worker-1\n",
+	.run = run_leave,
+};

@@ -10,7 +10,8 @@ static const struct command *const commands[] = {&cmd_append, &cmd_read, &cmd_to
 	&cmd_topic_list, &cmd_topic_show, &cmd_topic_update, &cmd_topic_delete, &cmd_offsets_show,
 	&cmd_offsets_commit, &cmd_offsets_list, &cmd_dump, &cmd_load, &cmd_status, &cmd_torture,
 	&cmd_stream_show, &cmd_query, &cmd_consume, &cmd_group_create, &cmd_group_list,
-	&cmd_group_show, &cmd_group_seek, &cmd_group_parked, &cmd_group_delete};
+	&cmd_group_show, &cmd_group_seek, &cmd_group_parked, &cmd_group_delete, &cmd_group_explain,
+	&cmd_group_leave};
 
 static volatile sig_atomic_t interrupted;
 
@@ -31,16 +32,17 @@ int cli_exit_of(int status)
 	static const struct {
 		int status, code;
 	} codes[] = {{ANNALS_OK, CLI_OK}, {ANNALS_E_UNKNOWN_TOPIC, CLI_NOT_FOUND},
-		{ANNALS_E_UNKNOWN_PARTITION, CLI_NOT_FOUND}, {ANNALS_E_NOT_FOUND, CLI_NOT_FOUND}, {ANNALS_E_UNKNOWN_GROUP, CLI_NOT_FOUND},
-		{ANNALS_E_GROUP_MODE, CLI_CONFLICT}, {ANNALS_E_LEASE_LOST, CLI_CONFLICT},
-		{ANNALS_E_OFFSET_BEYOND_END, CLI_NOT_FOUND}, {ANNALS_E_OFFSET_GONE, CLI_NOT_FOUND},
-		{ANNALS_E_TOPIC_EXISTS, CLI_CONFLICT}, {ANNALS_E_TOPIC_RECREATED, CLI_CONFLICT},
-		{ANNALS_E_CONFLICT, CLI_CONFLICT}, {ANNALS_E_PRECONDITION_FAILED, CLI_CONFLICT},
-		{ANNALS_E_TIMEOUT, CLI_UNREACHABLE}, {ANNALS_E_DISCONNECTED, CLI_UNREACHABLE},
-		{ANNALS_E_UNAVAILABLE, CLI_UNREACHABLE}, {ANNALS_E_OUTCOME_UNKNOWN, CLI_UNKNOWN},
-		{ANNALS_E_INVALID, CLI_BAD_INPUT}, {ANNALS_E_MALFORMED, CLI_BAD_INPUT},
-		{ANNALS_E_VALIDATION, CLI_BAD_INPUT}, {ANNALS_E_TOO_LARGE, CLI_BAD_INPUT},
-		{ANNALS_E_CORRUPT_BATCH, CLI_BAD_INPUT}, {ANNALS_E_CORRUPT_DATA, CLI_CORRUPT}};
+		{ANNALS_E_UNKNOWN_PARTITION, CLI_NOT_FOUND}, {ANNALS_E_NOT_FOUND, CLI_NOT_FOUND},
+		{ANNALS_E_UNKNOWN_GROUP, CLI_NOT_FOUND}, {ANNALS_E_GROUP_MODE, CLI_CONFLICT},
+		{ANNALS_E_LEASE_LOST, CLI_CONFLICT}, {ANNALS_E_OFFSET_BEYOND_END, CLI_NOT_FOUND},
+		{ANNALS_E_OFFSET_GONE, CLI_NOT_FOUND}, {ANNALS_E_TOPIC_EXISTS, CLI_CONFLICT},
+		{ANNALS_E_TOPIC_RECREATED, CLI_CONFLICT}, {ANNALS_E_CONFLICT, CLI_CONFLICT},
+		{ANNALS_E_PRECONDITION_FAILED, CLI_CONFLICT}, {ANNALS_E_TIMEOUT, CLI_UNREACHABLE},
+		{ANNALS_E_DISCONNECTED, CLI_UNREACHABLE}, {ANNALS_E_UNAVAILABLE, CLI_UNREACHABLE},
+		{ANNALS_E_OUTCOME_UNKNOWN, CLI_UNKNOWN}, {ANNALS_E_INVALID, CLI_BAD_INPUT},
+		{ANNALS_E_MALFORMED, CLI_BAD_INPUT}, {ANNALS_E_VALIDATION, CLI_BAD_INPUT},
+		{ANNALS_E_TOO_LARGE, CLI_BAD_INPUT}, {ANNALS_E_CORRUPT_BATCH, CLI_BAD_INPUT},
+		{ANNALS_E_CORRUPT_DATA, CLI_CORRUPT}};
 	for (size_t i = 0; i < ANNALS_COUNT_OF(codes); i++) {
 		if (codes[i].status == status) {
 			return codes[i].code;

@@ -15,7 +15,8 @@ done
 {
 	echo 'set -euo pipefail'
 	# The fenced sh blocks, with the real address and each command's text before its output.
-	cat docs/http.md docs/guide-event-sourcing.md | sed -n '/^```sh$/,/^```$/p' | grep -v '^```' | sed -e "s#^URL=.*#URL=http://$address#" -e "s#-o receipt.json#-o $work/receipt.json#"
+	cat docs/http.md docs/guide-event-sourcing.md docs/guide-queues.md | sed -n '/^```sh$/,/^```$/p' | grep -v '^```' | sed -e "s#^URL=.*#URL=http://$address#" -e "s#-o receipt.json#-o $work/receipt.json#" \
+		-e "s#polled.json#$work/polled.json#" -e '/^annals /d' # test_consume.sh has the tool's
 } >"$work/commands"
 [ "$(grep -c curl "$work/commands")" -ge 30 ] || { echo "too few commands found in docs/http.md"; exit 1; }
 bash -x "$work/commands" >"$work/output" 2>"$work/trace" || {
@@ -34,6 +35,9 @@ expect '"annalsversion":1'
 expect '"replayed":true'
 expect '^412'
 expect '"annalstags":"seat:7,show:1"'
+expect '"reason":"no such customer"'
+expect '"checkpoint":"12"'
+expect '"member":"a","generation":1,"pending":0,"assigned":\[{"topic":"orders","partition":0}'
 kill "$pid"
 wait "$pid" || { echo "annalsd did not stop cleanly"; exit 1; }
 pid=

@@ -34,6 +34,17 @@ PY
 runs 0 group seek billing earliest --dry-run && shows out '20 events come again'
 runs 0 group seek billing earliest
 runs 0 consume orders --group billing --limit 20 && same 'again' "$(wc -l <"$work/out")" 20
+# What happened to number 7 is known, after a restart too.
+runs 0 group explain billing orders "$(sed -n 's/.*"annalspartition":\([0-9]*\).*"data":7[,}].*/\1/p' "$work/out")" \
+	"$(sed -n 's/.*"annalsoffset":\([0-9]*\).*"data":7[,}].*/\1/p' "$work/out")" && shows out finished && shows out acknowledged
+runs 3 group explain nobody orders 0 0
+runs 0 group leave billing somebody && shows out '0 leases'
+# Partitions in order, two members one after the other, and an event that fails: nothing is lost, nothing repeated.
+runs 0 consume orders --group search --by-offset --drain --limit 8 --exec "cat >>'$work/ordered'"
+runs 7 consume orders --group search --by-offset --drain --exec "grep -v '\"data\":1[2-9]' >>'$work/ordered'"
+runs 0 consume orders --group search --by-offset --drain --exec "cat >>'$work/ordered'"
+same 'each once' "$(sort "$work/ordered" | uniq | wc -l) $(wc -l <"$work/ordered")" '20 20'
+runs 0 group show search && shows out 'by offset'
 runs 3 group show nobody
 runs 2 group delete billing
 runs 0 group delete billing --yes
