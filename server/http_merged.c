@@ -51,9 +51,10 @@ static void send_page(struct http_request *request)
 	http_header(request, "Annals-Next-Token", "%u.%llu", page->tail.topic->id,
 		(unsigned long long)page->position);
 	http_header(request, "Link",
-		"</v1/topics/%s/events?after=%u.%llu&limit=%llu>; rel=\"next\"",
-		page->tail.topic->name, page->tail.topic->id, (unsigned long long)page->position,
-		(unsigned long long)page->limit);
+		"</v1/topics/%s/events?%.*safter=%u.%llu&limit=%llu>; rel=\"next\"",
+		page->tail.topic->name, (int)page->tail.filter.link.size,
+		(const char *)page->tail.filter.link.data, page->tail.topic->id,
+		(unsigned long long)page->position, (unsigned long long)page->limit);
 	http_header(request, "Vary", "Accept");
 	http_header(request, "Cache-Control", "no-store");
 	http_send(request, &body);

@@ -17,6 +17,7 @@ void http_tail_init(struct http_tail *tail, struct topic *topic)
 void http_tail_release(struct http_tail *tail)
 {
 	http_event_walk_release(&tail->walk);
+	http_filter_release(&tail->filter);
 	topic_unref(tail->topic);
 }
 
@@ -72,7 +73,7 @@ bool http_tail_read_params(
 	tail->start = initial;
 	if (!http_param(request, "from", &from) || !http_param(request, "after", &after) ||
 		!http_param(request, "lastEventId", &last) ||
-		!http_param(request, "type", &tail->type)) {
+		!http_filter_read(&tail->filter, request, tail->topic)) {
 		return false;
 	}
 	/* A browser that reconnects sends the header beside the query of the first connection: the
@@ -100,7 +101,10 @@ int http_tail_start(
 	op->start_value = tail->start_value;
 	op->codecs = (1u << BATCH_CODECS) - 1;
 	request->op = &op->op;
-	return op_tail_start(op, bytes_text(tail->topic->name), tail->topic->id, NULL, 0);
+	const struct tail_partition only = {.partition = tail->filter.partition};
+	const bool one = tail->filter.has_partition;
+	return op_tail_start(
+		op, bytes_text(tail->topic->name), tail->topic->id, one ? &only : NULL, one);
 }
 
 /* A start in the middle of a batch delivers the batch; what lies before the start is dropped here.
@@ -110,12 +114,7 @@ static bool is_wanted(struct http_tail *tail, const struct http_walked_event *ev
 	if (tail->start == TAIL_POSITION && event->place.position <= tail->start_value) {
 		return false;
 	}
-	if (tail->type.size == 0) {
-		return true;
-	}
-	struct record record;
-	if (record_decode_trusted(event->encoded, &record) == 0 &&
-		bytes_equal(record.type, tail->type)) {
+	if (http_filter_passes(&tail->filter, event->encoded)) {
 		return true;
 	}
 	tail->skipped++;

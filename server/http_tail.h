@@ -4,15 +4,16 @@
 #define SERVER_HTTP_TAIL_H
 
 #include "http_events.h"
+#include "http_filter.h"
 #include "proto_http.h"
 
 struct http_tail {
 	struct topic *topic; /* a reference */
 	enum tail_start start;
 	uint64_t start_value;
-	struct bytes type; /* only events of this type; in the request's texts */
-	uint64_t skipped;  /* events that the filter kept back since the caller set it to 0 */
-	uint64_t seen;     /* position of the last event that was looked at */
+	struct http_filter filter;
+	uint64_t skipped; /* events that the filter kept back since the caller set it to 0 */
+	uint64_t seen;    /* position of the last event that was looked at */
 	struct http_event_walk walk;
 };
 
@@ -20,7 +21,8 @@ struct http_tail {
 void http_tail_init(struct http_tail *tail, struct topic *topic);
 void http_tail_release(struct http_tail *tail);
 /*
- * Reads Last-Event-ID, ?lastEventId=, ?after= (a token "<topic id>.<position>"), ?from= and ?type=.
+ * Reads Last-Event-ID, ?lastEventId=, ?after= (a token "<topic id>.<position>"), ?from= and the
+ * filter.
  * False: a problem was sent. A token of another topic of that name is ANNALS_E_TOPIC_RECREATED.
  */
 bool http_tail_read_params(struct http_tail *tail, struct http_request *request,
