@@ -17,7 +17,8 @@ static void write_parameters(struct json_writer *writer, const char *path)
 			continue;
 		}
 		const struct bytes name = bytes_of(segment.data + 1, segment.size - 2);
-		const bool number = bytes_is(name, "partition") || bytes_is(name, "offset");
+		const bool number = bytes_is(name, "partition") || bytes_is(name, "offset") ||
+				    bytes_is(name, "id");
 		json_begin_object(writer);
 		json_member_text(writer, "name", name);
 		json_member_cstring(writer, "in", "path");
@@ -43,19 +44,27 @@ static void write_content(struct json_writer *writer, const char *const *types, 
 	json_end_object(writer);
 }
 
-static void write_body(struct json_writer *writer, enum http_body_use body)
+static void write_body(struct json_writer *writer, enum http_body_use body, const char *path)
 {
 	static const char *const json[] = {"application/json"};
 	static const char *const events[] = {"application/cloudevents+json",
 		"application/cloudevents-batch+json", "application/x-ndjson",
 		"application/x-protobuf", "*/*"};
+	static const char *const schemas[] = {
+		"text/plain", "application/x-protobuf", "application/json"};
+	static const char *const confluent[] = {
+		"application/vnd.schemaregistry.v1+json", "application/json"};
 	if (body == HTTP_NO_BODY) {
 		return;
 	}
 	json_name(writer, "requestBody");
 	json_begin_object(writer);
 	json_member_bool(writer, "required", true);
-	if (body == HTTP_JSON_BODY) {
+	if (strncmp(path, "/schema-registry", 16) == 0) {
+		write_content(writer, confluent, ANNALS_COUNT_OF(confluent));
+	} else if (strncmp(path, "/v1/schemas/", 12) == 0 && body == HTTP_OWN_BODY) {
+		write_content(writer, schemas, ANNALS_COUNT_OF(schemas));
+	} else if (body == HTTP_JSON_BODY) {
 		write_content(writer, json, ANNALS_COUNT_OF(json));
 	} else {
 		write_content(writer, events, ANNALS_COUNT_OF(events));
@@ -74,7 +83,7 @@ static void write_operation(struct json_writer *writer, const struct http_route 
 	json_begin_object(writer);
 	json_member_cstring(writer, "summary", route->summary);
 	write_parameters(writer, route->path);
-	write_body(writer, route->body);
+	write_body(writer, route->body, route->path);
 	json_name(writer, "responses");
 	json_begin_object(writer);
 	json_name(writer, "2XX");

@@ -1,3 +1,4 @@
+#include "http_confluent.h"
 #include "http_schemas.h"
 #include "http_text.h"
 #include "proto_http.h"
@@ -9,6 +10,8 @@
 #define STREAM TOPIC "/streams/{key}"
 #define GROUP "/v1/groups/{group}"
 #define SCHEMA "/v1/schemas/{subject}"
+#define REGISTRY "/schema-registry"
+#define SUBJECT REGISTRY "/subjects/{subject}"
 
 static const struct http_route routes[] = {
 	{"GET", "/", HTTP_NO_BODY, http_get_service, "what this server is, its limits and links"},
@@ -123,6 +126,64 @@ static const struct http_route routes[] = {
 		"set the level or mode of subjects without their own"},
 	{"GET", "/v1/schema-ids/{id}", HTTP_NO_BODY, http_get_schema_id,
 		"a schema by its id; ?format=set, proto or jsonschema"},
+	{"GET", REGISTRY, HTTP_NO_BODY, confluent_get_root,
+		"Confluent's interface of the schema registry: it is there"},
+	{"GET", REGISTRY "/", HTTP_NO_BODY, confluent_get_root, "the same"},
+	{"GET", REGISTRY "/subjects", HTTP_NO_BODY, confluent_get_subjects,
+		"names of subjects; ?deleted=true, ?deletedOnly=true, ?subjectPrefix="},
+	{"POST", SUBJECT, HTTP_OWN_BODY, confluent_post_subject,
+		"the version that a schema is of a subject"},
+	{"DELETE", SUBJECT, HTTP_NO_BODY, confluent_delete_subject,
+		"delete a subject; then ?permanent=true"},
+	{"GET", SUBJECT "/versions", HTTP_NO_BODY, confluent_get_versions, "numbers of versions"},
+	{"POST", SUBJECT "/versions", HTTP_OWN_BODY, confluent_post_version,
+		"register a schema: text, or a FileDescriptorProto as base64"},
+	{"GET", SUBJECT "/versions/{version}", HTTP_NO_BODY, confluent_get_version,
+		"a version; ?format=serialized"},
+	{"DELETE", SUBJECT "/versions/{version}", HTTP_NO_BODY, confluent_delete_version,
+		"delete a version; then ?permanent=true"},
+	{"GET", SUBJECT "/versions/{version}/schema", HTTP_NO_BODY, confluent_get_version_schema,
+		"the schema alone"},
+	{"GET", SUBJECT "/versions/{version}/referencedby", HTTP_NO_BODY,
+		confluent_get_referenced_by, "ids of schemas that refer to a version"},
+	{"GET", REGISTRY "/schemas/types", HTTP_NO_BODY, confluent_get_types, "[\"PROTOBUF\"]"},
+	{"GET", REGISTRY "/schemas/ids/{id}", HTTP_NO_BODY, confluent_get_id,
+		"a schema by its id; ?format=serialized"},
+	{"GET", REGISTRY "/schemas/ids/{id}/schema", HTTP_NO_BODY, confluent_get_id_schema,
+		"the schema alone"},
+	{"GET", REGISTRY "/schemas/ids/{id}/subjects", HTTP_NO_BODY, confluent_get_id_subjects,
+		"subjects that have a schema"},
+	{"GET", REGISTRY "/schemas/ids/{id}/versions", HTTP_NO_BODY, confluent_get_id_versions,
+		"versions that are a schema"},
+	{"POST", REGISTRY "/compatibility/subjects/{subject}/versions", HTTP_OWN_BODY,
+		confluent_post_compatibility, "is a schema compatible by the level? ?verbose=true"},
+	{"POST", REGISTRY "/compatibility/subjects/{subject}/versions/{version}", HTTP_OWN_BODY,
+		confluent_post_compatibility,
+		"is a schema compatible with this version? ?verbose=true"},
+	{"GET", REGISTRY "/config", HTTP_NO_BODY, confluent_get_config,
+		"the level of subjects without their own"},
+	{"PUT", REGISTRY "/config", HTTP_JSON_BODY, confluent_put_config,
+		"the level of subjects without their own"},
+	{"DELETE", REGISTRY "/config", HTTP_NO_BODY, confluent_delete_config,
+		"the level of subjects without their own"},
+	{"GET", REGISTRY "/config/{subject}", HTTP_NO_BODY, confluent_get_config,
+		"a subject's level; ?defaultToGlobal=true"},
+	{"PUT", REGISTRY "/config/{subject}", HTTP_JSON_BODY, confluent_put_config,
+		"a subject's level; ?defaultToGlobal=true"},
+	{"DELETE", REGISTRY "/config/{subject}", HTTP_NO_BODY, confluent_delete_config,
+		"a subject's level; ?defaultToGlobal=true"},
+	{"GET", REGISTRY "/mode", HTTP_NO_BODY, confluent_get_mode,
+		"the mode of subjects without their own"},
+	{"PUT", REGISTRY "/mode", HTTP_JSON_BODY, confluent_put_mode,
+		"the mode of subjects without their own"},
+	{"DELETE", REGISTRY "/mode", HTTP_NO_BODY, confluent_delete_mode,
+		"the mode of subjects without their own"},
+	{"GET", REGISTRY "/mode/{subject}", HTTP_NO_BODY, confluent_get_mode,
+		"a subject's mode; ?defaultToGlobal=true"},
+	{"PUT", REGISTRY "/mode/{subject}", HTTP_JSON_BODY, confluent_put_mode,
+		"a subject's mode; ?defaultToGlobal=true"},
+	{"DELETE", REGISTRY "/mode/{subject}", HTTP_NO_BODY, confluent_delete_mode,
+		"a subject's mode; ?defaultToGlobal=true"},
 };
 
 const struct http_route *http_routes(size_t *ret_count)
