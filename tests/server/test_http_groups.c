@@ -181,6 +181,125 @@ START_TEST(test_http_groups_members_commit)
 }
 END_TEST
 
+struct refusal {
+	int status;
+	const char *type, *says, *method, *path, *body;
+};
+
+static void expect_refusals(const struct refusal *refusals, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		const struct refusal *refusal = &refusals[i];
+		ask_problem(refusal->status, refusal->type, refusal->says, refusal->method,
+			refusal->path, NULL, refusal->body);
+	}
+}
+
+/* Every route of a group by event, of a group that does not exist and of one by offset. */
+START_TEST(test_http_groups_wrong_group)
+{
+	static const char lease[] = "{\"leases\":[\"1.0.0.4294967297\"]}";
+	static const struct {
+		const char *method, *path, *body;
+	} routes[] = {{"POST", "poll", "{}"}, {"POST", "acknowledge", lease},
+		{"POST", "refuse", lease}, {"POST", "extend", lease},
+		{"POST", "transactions", lease}, {"POST", "seek", "{\"to\":\"latest\"}"},
+		{"GET", "parked", NULL}, {"POST", "parked/replay", "{}"},
+		{"POST", "parked/drop", "{}"}, {"GET", "events/t/0/0", NULL}};
+	static const struct refusal others[] = {
+		{404, "unknown-group", "'none'", "GET", "/v1/groups/none", NULL},
+		{404, "unknown-group", "'none'", "GET", "/v1/groups/none/checkpoints/c", NULL},
+		{404, "unknown-group", "'none'", "POST", "/v1/groups/none/members/a/heartbeat",
+			NULL},
+		{404, "unknown-group", "'none'", "DELETE", "/v1/groups/none/members/a", NULL},
+		{409, "group-mode", "event", "POST", "/v1/groups/g/members/a/heartbeat", NULL},
+		{409, "group-mode", "event", "PUT", "/v1/groups/g", "{\"mode\":\"offset\"}"},
+		{409, "group-mode", "offset", "PUT", "/v1/groups/m", "{\"topics\":[\"t\"]}"},
+		{405, "method-not-allowed", "", "PUT", "/v1/groups/g/poll", "{}"},
+		{400, "invalid-argument", "", "GET", "/v1/groups/..bad..%20", NULL}};
+	char path[128];
+	ask_for(201, "PUT", "/v1/groups/m", NULL, "{\"mode\":\"offset\"}");
+	for (size_t i = 0; i < ANNALS_COUNT_OF(routes); i++) {
+		(void)snprintf(path, sizeof(path), "/v1/groups/none/%s", routes[i].path);
+		ask_problem(404, "unknown-group", "'none'", routes[i].method, path, NULL,
+			routes[i].body);
+		(void)snprintf(path, sizeof(path), "/v1/groups/m/%s", routes[i].path);
+		ask_problem(409, "group-mode", "by offset", routes[i].method, path, NULL,
+			routes[i].body);
+	}
+	expect_refusals(others, ANNALS_COUNT_OF(others));
+}
+END_TEST
+
+/* What each route does not take. */
+START_TEST(test_http_groups_wrong_values)
+{
+	static const struct refusal refusals[] = {
+		{400, "invalid-argument", "mode", "PUT", "/v1/groups/h", "{\"mode\":\"both\"}"},
+		{400, "invalid-argument", "parked", "PUT", "/v1/groups/h",
+			"{\"topics\":[\"t\"],\"parked\":\"drop\"}"},
+		{400, "invalid-argument", "leaseMs", "PUT", "/v1/groups/h",
+			"{\"topics\":[\"t\"],\"leaseMs\":\"13h\"}"},
+		{400, "invalid-argument", "attemptsMax", "PUT", "/v1/groups/h",
+			"{\"topics\":[\"t\"],\"attemptsMax\":10001}"},
+		{400, "invalid-argument", "taken away", "PUT", "/v1/groups/g",
+			"{\"topics\":[\"out\"]}"},
+		{400, "malformed", "byte", "PUT", "/v1/groups/h", "{"},
+		{400, "invalid-argument", "waitMs", "POST", "/v1/groups/g/poll",
+			"{\"waitMs\":60001}"},
+		{400, "invalid-argument", "poll", "POST", "/v1/groups/g/poll", "{\"max\":0}"},
+		{400, "invalid-argument", "leases", "POST", "/v1/groups/g/refuse", "{}"},
+		{400, "invalid-argument", "delayMs", "POST", "/v1/groups/g/refuse",
+			"{\"leases\":[\"1.0.0.1\"],\"delayMs\":\"31d\"}"},
+		{400, "invalid-argument", "leases", "POST", "/v1/groups/g/extend",
+			"{\"leases\":[]}"},
+		{409, "lease-lost", "none", "POST", "/v1/groups/g/refuse",
+			"{\"leases\":[\"1.0.0.1\"]}"},
+		{409, "lease-lost", "none", "POST", "/v1/groups/g/acknowledge",
+			"{\"leases\":[\"1.9.0.1\"]}"},
+		{400, "invalid-argument", "lease", "POST", "/v1/groups/g/transactions", "{}"},
+		{409, "lease-lost", "nothing", "POST", "/v1/groups/g/transactions",
+			"{\"leases\":[\"1.0.0.1\"]}"},
+		{404, "unknown-topic", "'none'", "POST", "/v1/groups/g/transactions",
+			"{\"leases\":[\"1.0.0.1\"],\"topic\":\"none\",\"events\":[{}]}"},
+		{400, "malformed", "event 0", "POST", "/v1/groups/g/transactions",
+			"{\"leases\":[\"1.0.0.1\"],\"topic\":\"out\",\"events\":[{}]}"},
+		{400, "invalid-argument", "both", "POST", "/v1/groups/g/seek", "{\"offset\":0}"},
+		{400, "invalid-argument", "RFC 3339", "POST", "/v1/groups/g/seek",
+			"{\"time\":\"yesterday\"}"},
+		{400, "invalid-argument", "'to'", "POST", "/v1/groups/g/seek",
+			"{\"to\":\"middle\"}"},
+		{404, "unknown-topic", "'none'", "POST", "/v1/groups/g/seek",
+			"{\"to\":\"latest\",\"topic\":\"none\"}"},
+		{404, "unknown-partition", "", "POST", "/v1/groups/g/seek",
+			"{\"to\":\"latest\",\"topic\":\"t\",\"partition\":7}"},
+		{404, "unknown-partition", "", "POST", "/v1/groups/g/seek",
+			"{\"to\":\"latest\",\"topic\":\"out\"}"},
+		{400, "invalid-argument", "limit", "GET", "/v1/groups/g/parked?limit=1001", NULL},
+		{400, "invalid-argument", "after", "GET", "/v1/groups/g/parked?after=0.0", NULL},
+		{400, "invalid-argument", "after", "GET", "/v1/groups/g/parked?topic=t&after=x",
+			NULL},
+		{404, "unknown-topic", "'none'", "GET", "/v1/groups/g/parked?topic=none", NULL},
+		{400, "invalid-argument", "together", "POST", "/v1/groups/g/parked/drop",
+			"{\"topic\":\"t\",\"offset\":0}"},
+		{404, "not-found", "parked", "POST", "/v1/groups/g/parked/replay",
+			"{\"topic\":\"t\",\"partition\":0,\"offset\":0}"},
+		{404, "unknown-topic", "'none'", "POST", "/v1/groups/g/parked/drop",
+			"{\"topic\":\"none\"}"},
+		{404, "unknown-topic", "'none'", "GET", "/v1/groups/g/events/none/0/0", NULL},
+		{404, "unknown-partition", "", "GET", "/v1/groups/g/events/t/9/0", NULL},
+		{404, "unknown-partition", "", "GET", "/v1/groups/g/events/out/0/0", NULL},
+		{404, "not-found", "no number", "GET", "/v1/groups/g/events/t/x/0", NULL},
+		{400, "invalid-argument", "1 to 64", "POST", "/v1/groups/m/members", "{}"},
+		{404, "unknown-topic", "'none'", "POST", "/v1/groups/m/members",
+			"{\"topics\":[\"none\"]}"},
+		{400, "invalid-argument", "1 s to 1 h", "POST", "/v1/groups/m/members",
+			"{\"topics\":[\"t\"],\"sessionMs\":10}"},
+		{400, "malformed", "byte", "POST", "/v1/groups/m/members", "["}};
+	expect_refusals(refusals, ANNALS_COUNT_OF(refusals));
+}
+END_TEST
+
 START_TEST(test_http_groups_errors)
 {
 	ask_problem(404, "unknown-group", "'none'", "GET", "/v1/groups/none", NULL, NULL);
@@ -207,4 +326,5 @@ END_TEST
 
 SUITE_MAIN("http_groups", setup, server_teardown, test_http_groups_poll_and_acknowledge,
 	test_http_groups_park_and_replay, test_http_groups_transactions, test_http_groups_seek,
-	test_http_groups_members, test_http_groups_members_commit, test_http_groups_errors)
+	test_http_groups_members, test_http_groups_members_commit, test_http_groups_wrong_group,
+	test_http_groups_wrong_values, test_http_groups_errors)
