@@ -284,6 +284,18 @@ static void take_completions(struct delivery *delivery)
 			} else if (request->status == 0) {
 				group_serve_polls(at->group);
 			}
+		} else if (request->operation == STORE_READ) {
+			struct group_partition *at =
+				LIST_ENTRY(request, struct group_partition, read.base);
+			at->is_reading = false;
+			at->has_read = true;
+			delivery->reads--;
+			if (at->is_removed) {
+				group_partition_free(at);
+			} else {
+				at->group->reads--;
+				group_serve_polls(at->group);
+			}
 		} else if (request->operation == STORE_OFFSET_COMMIT) {
 			struct member_commit_request *commit = request->arg;
 			delivery->passed_on--;
@@ -445,7 +457,7 @@ static void wind_up(struct delivery *delivery)
 static bool is_idle(const struct delivery *delivery)
 {
 	return !delivery->commit_in_flight && delivery->transactions_in_flight == 0 &&
-	       delivery->watches == 0 && delivery->passed_on == 0;
+	       delivery->watches == 0 && delivery->reads == 0 && delivery->passed_on == 0;
 }
 
 static void *run(void *arg)

@@ -89,7 +89,9 @@ struct group_partition {
 	struct list_node dirty_node;
 	struct watch_request watch;
 	bool is_watched;
-	bool is_removed; /* waits for its watch or a transaction, then goes */
+	struct read_request read; /* of the reader's next page, when it is not in memory */
+	bool is_reading, has_read;
+	bool is_removed; /* waits for its watch or its read, then goes */
 };
 
 #define FINISHED_BLOCK 16u /* neighbours in the ring that share a row */
@@ -131,6 +133,7 @@ struct group {
 	uint32_t partition_count;
 	struct group_partition *turn; /* whose events come first in the next poll */
 	struct list_node polls;       /* that wait, oldest first */
+	uint32_t reads;               /* pages under way: no poll ends with nothing meanwhile */
 	uint64_t parked_bytes;
 	uint64_t deliveries, redeliveries, acknowledged, refused, expired, parked_total;
 	struct bytes reason;                                          /* of the refusal under way */
@@ -174,7 +177,7 @@ struct delivery {
 	bool commit_is_next; /* a transaction was last */
 	uint64_t commit_retry_us;
 	unsigned transactions_in_flight;
-	unsigned watches;
+	unsigned watches, reads;
 	unsigned passed_on;        /* requests of others that storage has */
 	struct batch_reader again; /* for redeliveries */
 	struct group_partition *again_at;

@@ -123,6 +123,7 @@ void group_partition_free(struct group_partition *at)
 {
 	progress_release(&at->progress);
 	batch_reader_release(&at->reader);
+	buf_release(&at->read.batches);
 	free(at);
 }
 
@@ -146,12 +147,12 @@ static void partition_remove(struct group_partition *at)
 		at->is_watched = false;
 		delivery->watches--;
 	}
-	progress_release(&at->progress);
-	if (at->is_watched) {
+	group->reads -= at->is_reading;
+	if (at->is_watched || at->is_reading) {
 		at->is_removed = true; /* it is on its way back */
+		progress_release(&at->progress);
 	} else {
-		batch_reader_release(&at->reader);
-		free(at);
+		group_partition_free(at);
 	}
 }
 

@@ -169,7 +169,7 @@ static void hand_out(struct handing_out *out, struct group_partition *at)
 	int found = hand_out_ready(out, at);
 
 	at->has_more = false;
-	if (found != 0 || at->is_watched) {
+	if (found != 0 || at->is_watched || at->is_reading) {
 		return;
 	}
 	while (!is_done(out)) {
@@ -178,6 +178,9 @@ static void hand_out(struct handing_out *out, struct group_partition *at)
 			return;
 		}
 		found = hand_out_next(out, at);
+		if (at->is_reading) {
+			return; /* the polls are served when it comes back */
+		}
 		if (found == 0) {
 			watch(at);
 			if (!at->is_watched && at->has_more) {
@@ -310,7 +313,7 @@ void delivery_poll(struct delivery *delivery, struct poll_request *request)
 	}
 	request->deadline_us =
 		delivery_now_us(delivery) + ANNALS_MIN(request->wait_us, WAIT_US_MAX);
-	if (fill(group, request, &status) || request->wait_us == 0) {
+	if (fill(group, request, &status) || (request->wait_us == 0 && group->reads == 0)) {
 		delivery_answer(delivery, &request->delivery, status, "no memory for a poll");
 	} else {
 		wait_for_events(group, request, false);
@@ -508,6 +511,9 @@ static uint64_t end_polls(struct group *group, uint64_t now_us)
 	LIST_FOR_EACH_SAFE (node, following, &group->polls) {
 		struct poll_request *request =
 			LIST_ENTRY(node, struct poll_request, delivery.waiting);
+		if (request->deadline_us <= now_us && group->reads > 0) {
+			continue; /* it ends when they are there */
+		}
 		if (request->deadline_us <= now_us) {
 			list_remove(node);
 			list_add_tail(&ended, node);

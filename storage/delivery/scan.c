@@ -50,31 +50,75 @@ static int open_batch(struct batch_reader *reader, uint64_t offset)
 	return 0;
 }
 
-static int read_page(struct batch_reader *reader, struct group_partition *at, uint64_t offset,
-	bool one_batch, uint64_t *ret_first)
+/* What came of a read. */
+static int use_page(struct batch_reader *reader, struct read_request *read, uint64_t *ret_first)
 {
-	struct read_request read = {.base = {.operation = STORE_READ},
-		.topic_id = at->topic_id,
-		.partition = at->partition,
-		.offset = offset,
-		.bytes_max = PAGE_BYTES,
-		.one_batch = one_batch};
-	int status;
+	int status = read->base.status;
 
-	batch_reader_reset(reader);
-	read.batches = reader->page;
-	(void)store_read(at->group->delivery->store, &read.base, 0);
-	reader->page = read.batches;
-	status = read.base.status;
+	reader->page = read->batches;
+	read->batches = BUF_INIT;
 	if (status == ANNALS_E_OFFSET_GONE) {
-		*ret_first = read.first_offset;
+		*ret_first = read->first_offset;
 	} else if (status == ANNALS_E_CORRUPT_DATA) {
-		*ret_first = read.next_offset;
+		*ret_first = read->next_offset;
 		if (reader->page.size > 0) {
 			return 1; /* what lies before the damage */
 		}
 	}
 	return status != 0 ? status : reader->page.size > 0;
+}
+
+static struct read_request make_read(
+	struct batch_reader *reader, const struct group_partition *at, uint64_t offset)
+{
+	struct read_request read = {.base = {.operation = STORE_READ},
+		.topic_id = at->topic_id,
+		.partition = at->partition,
+		.offset = offset,
+		.bytes_max = PAGE_BYTES};
+
+	batch_reader_reset(reader);
+	read.batches = reader->page;
+	reader->page = BUF_INIT;
+	return read;
+}
+
+static int read_again(struct batch_reader *reader, struct group_partition *at, uint64_t offset,
+	uint64_t *ret_first)
+{
+	struct read_request read = make_read(reader, at, offset);
+
+	read.one_batch = true;
+	(void)store_read(at->group->delivery->store, &read.base, 0);
+	return use_page(reader, &read, ret_first);
+}
+
+/* The next page at the cursor. What is not in memory is read by another thread, so that other
+ * groups need not wait for the disk: 0 with at->is_reading. */
+static int read_page(struct batch_reader *reader, struct group_partition *at, uint64_t offset,
+	uint64_t *ret_first)
+{
+	struct delivery *delivery = at->group->delivery;
+
+	if (at->has_read) {
+		at->has_read = false;
+		if (at->read.offset == offset) {
+			buf_release(&reader->page);
+			batch_reader_reset(reader);
+			return use_page(reader, &at->read, ret_first);
+		}
+		buf_release(&at->read.batches); /* the group went elsewhere meanwhile */
+	}
+	at->read = make_read(reader, at, offset);
+	at->read.base.queue = &delivery->completions;
+	list_init(&at->read.base.node);
+	if (store_read(delivery->store, &at->read.base, STORE_READ_NO_BLOCK) == 1) {
+		at->is_reading = true;
+		delivery->reads++;
+		at->group->reads++;
+		return 0;
+	}
+	return use_page(reader, &at->read, ret_first);
 }
 
 int batch_reader_next(struct batch_reader *reader, struct group_partition *at, uint64_t offset,
@@ -91,7 +135,8 @@ int batch_reader_next(struct batch_reader *reader, struct group_partition *at, u
 		if (reader->next_offset == NO_BATCH || reader->next_offset >= reader->batch_end) {
 			found = open_batch(reader, offset);
 			if (found == 0) {
-				found = read_page(reader, at, offset, one_batch, ret_first);
+				found = one_batch ? read_again(reader, at, offset, ret_first)
+						  : read_page(reader, at, offset, ret_first);
 				found = found == 1 ? open_batch(reader, offset) : found;
 				if (found == 0 && reader->page.size > 0 && !one_batch) {
 					offset = reader->batch_end; /* holes only */

@@ -5,8 +5,11 @@
 #include <annals/crc32c.h>
 #include <annals/delivery.h>
 #include <check.h>
+#include <fcntl.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 struct fixture {
 	struct store_harness store;
@@ -537,6 +540,67 @@ START_TEST(test_delivery_forgets_deleted_topics)
 }
 END_TEST
 
+static int forget_file(
+	const char *path, const struct stat *stat ANNALS_UNUSED, int type, struct FTW *ftw)
+{
+	int fd = type == FTW_F ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+
+	(void)ftw;
+	if (fd >= 0) {
+		(void)fsync(fd);
+		(void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+		(void)close(fd);
+	}
+	return 0;
+}
+
+/* What is not in memory is read by another thread; polls do not end with nothing meanwhile, also
+ * those that do not want to wait. */
+START_TEST(test_delivery_reads_cold_logs)
+{
+	struct group_put_request put = put_defaults();
+	struct poll_request poll;
+	struct seek_request seek = {.partition = UINT32_MAX, .target = SEEK_EARLIEST};
+	uint64_t next = 0;
+
+	ck_assert_int_eq(run(&put.delivery, DELIVERY_GROUP_PUT), 0);
+	for (unsigned i = 0; i < 100; i++) {
+		struct append_request append = {.base = {.operation = STORE_APPEND},
+			.topic_id = f.topic_id,
+			.part_count = 1};
+		struct buf body = BUF_INIT;
+		store_harness_body(&body, 50, 1000, i);
+		append.parts = &append.one_part;
+		store_harness_part(&append.one_part, 0, buf_bytes(&body), 50);
+		ck_assert_int_eq(store_harness_run(&f.store, &f.store.waiter, &append.base), 0);
+		append_request_release(&append);
+		buf_release(&body);
+	}
+	delivery_close(f.delivery);
+	if (store_harness_is_durable(&f.store)) {
+		store_harness_reopen(&f.store);
+	}
+	/* The system is asked to forget what it has of the files. */
+	ck_assert_int_eq(nftw(f.store.dir, forget_file, 16, FTW_PHYS), 0);
+	open_delivery();
+	if (!store_harness_is_durable(&f.store)) {
+		ck_assert_int_eq(run(&put.delivery, DELIVERY_GROUP_PUT), 0);
+	}
+	for (unsigned round = 0; round < 2; round++) {
+		for (next = 0; next < 5000;) {
+			size_t count = poll_some(&poll, "a", 100);
+			ck_assert_uint_gt(count, 0);
+			for (size_t i = 0; i < count; i++) {
+				ck_assert_uint_eq(poll.events[i].offset, next++);
+			}
+			poll_request_release(&poll);
+		}
+		seek = (struct seek_request){.partition = UINT32_MAX, .target = SEEK_EARLIEST};
+		ck_assert_int_eq(run(&seek.delivery, DELIVERY_SEEK), 0);
+	}
+}
+END_TEST
+
 static int commit_as(const char *member, uint32_t generation, uint64_t offset)
 {
 	struct offset_entry entry = {.topic_id = f.output_id, .partition = 0, .offset = offset};
@@ -788,6 +852,7 @@ int main(void)
 	tcase_add_test(tests, test_delivery_hands_out_and_remembers);
 	tcase_add_test(tests, test_delivery_remembers_how_events_ended);
 	tcase_add_test(tests, test_delivery_forgets_deleted_topics);
+	tcase_add_test(tests, test_delivery_reads_cold_logs);
 	tcase_add_loop_test(tests, test_delivery_members_random_schedules, 0, 10);
 	tcase_add_test(tests, test_delivery_parks_and_replays);
 	tcase_add_test(tests, test_delivery_poll_waits);
