@@ -276,7 +276,7 @@ static int open_base(struct loop *loop)
 		return ANNALS_E_NO_MEMORY;
 	}
 	loop->tick_event = evtimer_new(loop->base, on_tick, loop);
-	if (loop->tick_event == NULL ||
+	if (loop->tick_event == NULL || bulk_open(loop) != 0 ||
 		open_event(loop, loop->control_fd, on_control, &loop->control_event) != 0 ||
 		open_event(loop, loop->completion_fd, on_completions, &loop->completion_event) !=
 			0) {
@@ -327,6 +327,7 @@ static void wake_writer(struct loop *loop)
 {
 	if (loop->submitted) {
 		loop->submitted = false;
+		bulk_foreground(loop);
 		store_wake_writer(loop->store);
 	}
 }
@@ -409,6 +410,7 @@ void loop_close(struct loop *loop)
 		event_free(loop->completion_event);
 	}
 	if (loop->tick_event != NULL) {
+		bulk_close(loop);
 		event_free(loop->tick_event);
 	}
 	if (loop->base != NULL) {

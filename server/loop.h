@@ -10,6 +10,7 @@
 #define SERVER_LOOP_H
 
 #include "counters.h"
+#include "net/bulk.h"
 #include "options.h"
 #include <annals/buf.h>
 #include <annals/clock.h>
@@ -74,6 +75,7 @@ struct loop {
 	struct list_node posted;
 	struct list_node deferred;
 	struct list_node conns, conns_turn;
+	struct loop_bulk bulk;
 	unsigned conn_count;
 	uint64_t next_conn_id;
 	struct list_node wheel[LOOP_WHEEL_SLOTS];

@@ -476,12 +476,23 @@ static void send_output(struct conn *conn)
 static void tell_writable(struct conn *conn)
 {
 	bool low = conn->wants_low_mark && conn->output.size_bytes < output_limit(conn) / 2;
-	if ((low || conn->first_changed) && !conn->closing) {
-		conn->wants_low_mark = conn->wants_low_mark && !low;
-		conn->first_changed = false;
-		if (conn->protocol->writable != NULL) {
-			conn->protocol->writable(conn);
+	if ((!low && !conn->first_changed) || conn->closing || conn->protocol->writable == NULL) {
+		return;
+	}
+	if (low && !bulk_may_run(conn->loop)) {
+		if (list_is_empty(&conn->bulk_node)) {
+			bulk_wait(conn->loop, &conn->bulk_node);
 		}
+		return;
+	}
+	conn->wants_low_mark = conn->wants_low_mark && !low;
+	conn->first_changed = false;
+	if (low) {
+		const uint64_t begin_ns = clock_monotonic_ns();
+		conn->protocol->writable(conn);
+		bulk_charge(conn->loop, clock_monotonic_ns() - begin_ns);
+	} else {
+		conn->protocol->writable(conn);
 	}
 }
 
@@ -533,6 +544,7 @@ static void conn_free(struct conn *conn)
 	loop_timer_stop(loop, &conn->timer);
 	list_remove(&conn->node);
 	list_remove(&conn->turn_node);
+	list_remove(&conn->bulk_node);
 	if (conn->event != NULL) {
 		event_free(conn->event);
 	}
@@ -592,6 +604,7 @@ int conn_open(struct loop *loop, int fd, const struct sockaddr_storage *peer,
 	conn->active_ns = conn->phase_since_ns = conn->output_moved_ns = loop_now_ns(loop);
 	list_init(&conn->node);
 	list_init(&conn->turn_node);
+	list_init(&conn->bulk_node);
 	list_init(&conn->requests);
 	output_init(&conn->output);
 	loop_timer_init(&conn->timer, on_timer);

@@ -67,6 +67,7 @@ struct conn {
 	struct list_node node; /* in loop->conns */
 	struct list_node
 		turn_node; /* in loop->conns_turn: something to do at the end of the turn */
+	struct list_node bulk_node; /* in loop->bulk.conns: waits to go on */
 	struct list_node requests;
 	unsigned request_count;
 	struct event *event;
