@@ -44,6 +44,68 @@ static const struct bad_request bad_requests[] = {
 	BAD(POST "ce-id: 1\r\nTransfer-Encoding: chunked\r\n\r\n3\nabc\r\n0\r\n\r\n", 400),
 	BAD(POST "ce-id: 1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n", 400),
 	BAD(POST "ce-id: 1\r\nTransfer-Encoding: chunked\r\n\r\nfffffffff\r\n", 400),
+	/* Two lengths, in any order and spelling. */
+	BAD(POST "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n", 400),
+	BAD(POST "content-length: 3\r\nTRANSFER-ENCODING: CHUNKED\r\n\r\n0\r\n\r\n", 400),
+	BAD(POST "Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc", 400),
+	BAD(POST "Content-Length: \r\n\r\nabc", 400),
+	BAD(POST "Content-Length: -1\r\n\r\nabc", 400),
+	BAD(POST "Content-Length: 3 3\r\n\r\nabc", 400),
+	BAD(POST "Content-Length: 18446744073709551619\r\n\r\nabc", 400),
+	/* Codings that one side may overlook. */
+	BAD(POST "Transfer-Encoding: identity\r\n\r\nabc", 400),
+	BAD(POST "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n", 400),
+	BAD(POST "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 400),
+	BAD(POST "Transfer-Encoding: \"chunked\"\r\n\r\n0\r\n\r\n", 400),
+	BAD(POST "Transfer-Encoding: \r\n\r\n0\r\n\r\n", 400),
+	BAD(POST "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n", 400),
+	BAD(POST " Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+	BAD(POST "Transfer-Encoding:\x0b"
+		 "chunked\r\n\r\n0\r\n\r\n",
+		400),
+	BAD("POST /v1/topics/t/events HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+		400),
+	/* Chunks and trailers. */
+	BAD(POST "ce-id: 1\r\nTransfer-Encoding: chunked\r\n\r\n\r\nabc\r\n0\r\n\r\n", 400),
+	BAD(POST "ce-id: 1\r\nTransfer-Encoding: chunked\r\n\r\n 3\r\nabc\r\n0\r\n\r\n", 400),
+	BAD(POST "ce-id: 1\r\nTransfer-Encoding: chunked\r\n\r\n3 \r\nabc\r\n0\r\n\r\n", 400),
+	BAD(POST "ce-id: 1\r\nTransfer-Encoding: chunked\r\n\r\n-3\r\nabc\r\n0\r\n\r\n", 400),
+	BAD(POST "ce-id: 1\r\nTransfer-Encoding: chunked\r\n\r\n000000003\r\nabc\r\n0\r\n\r\n",
+		400),
+	BAD(POST "ce-id: 1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc0\r\n\r\n", 400),
+	BAD(POST "ce-id: 1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\n0\r\n\r\n", 400),
+	BAD(POST "ce-id: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n: x\r\n\r\n", 400),
+	BAD(POST "ce-id: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: a\nb\r\n\r\n", 400),
+	BAD(POST "ce-id: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: \0\r\n\r\n", 400),
+	/* Heads: line ends, controls, targets, hosts. */
+	BAD("GET / HTTP/1.1\nHost: a\r\n\r\n", 400),
+	BAD("GET / HTTP/1.1\r\nHost: a\n\r\n", 400),
+	BAD("GET / HTTP/1.1\r\r\nHost: a\r\n\r\n", 400),
+	BAD("\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+	BAD(" GET / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+	BAD("GET  / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+	BAD("GET / HTTP/1.1 \r\nHost: a\r\n\r\n", 400),
+	BAD("GET\t/\tHTTP/1.1\r\nHost: a\r\n\r\n", 400),
+	BAD("G\0T / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+	BAD("GET /\x7f HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+	BAD("GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+	BAD("GET livez HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+	BAD("GET http:///livez HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+	BAD("GET http://a HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+	BAD("CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+	BAD("GET / HTTP/1.2\r\nHost: a\r\n\r\n", 400),
+	BAD("GET / http/1.1\r\nHost: a\r\n\r\n", 400),
+	BAD("GET /\r\nHost: a\r\n\r\n", 400),
+	BAD("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
+	BAD("GET / HTTP/1.1\r\nHost: a@b\r\n\r\n", 400),
+	BAD("GET / HTTP/1.1\r\nHost: a, b\r\n\r\n", 400),
+	BAD("GET / HTTP/1.1\r\nHost: a\r\nhost: b\r\n\r\n", 400),
+	BAD("GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n", 400),
+	BAD("GET / HTTP/1.1\r\nHost: a\r\nX\r\n\r\n", 400),
+	BAD("GET / HTTP/1.1\r\nHost: a\r\nX\xc3: b\r\n\r\n", 400),
+	BAD("GET / HTTP/1.1\r\n Host: a\r\n\r\n", 400),
+	BAD("GET / HTTP/1.1\r\nHost: a\r\nExpect: 200-ok\r\n\r\n", 400),
+	BAD("THISMETHODISTOOLONG / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
 };
 
 static void setup(void)
@@ -103,6 +165,36 @@ START_TEST(test_http_framing_limits_close)
 	expect_too_long("GET / HTTP/1.1\r\nHost: a\r\nX: ", 17000, "\r\n\r\n", 431, "16384");
 	expect_too_long(POST "ce-id: 1\r\nContent-Length: 5000000\r\n\r\n", 100000, "", 413,
 		"request-bytes-max");
+}
+END_TEST
+
+START_TEST(test_http_framing_trailers_are_bounded)
+{
+	expect_too_long(POST "ce-id: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: ", 20000,
+		"\r\n\r\n", 431, "trailers");
+}
+END_TEST
+
+/* Bytes behind a good request are a request of their own: answered, never part of the first. */
+START_TEST(test_http_framing_garbage_behind_a_request)
+{
+	static const char *const garbage[] = {
+		"0\r\n\r\n", "GARBAGE\r\n\r\n", "\x16\x03\x01\r\n\r\n", "\r\n\r\n\r\n"};
+	for (size_t i = 0; i < ANNALS_COUNT_OF(garbage); i++) {
+		struct http_client client;
+		struct http_response response = {0};
+		client_open(&client);
+		client_send_text(&client, GET("/livez"));
+		client_send_text(&client, garbage[i]);
+		client_send_text(&client, GET("/livez"));
+		client_receive(&client, &response, true);
+		ck_assert_int_eq(response.status, 200);
+		client_receive(&client, &response, true);
+		ck_assert_int_eq(response.status, 400);
+		ck_assert_msg(client_is_closed(&client), "still open after garbage %zu", i);
+		response_release(&response);
+		client_close(&client);
+	}
 }
 END_TEST
 
@@ -337,7 +429,8 @@ START_TEST(test_http_framing_half_a_body_stores_nothing)
 END_TEST
 
 SUITE_MAIN("http_framing", setup, server_teardown, test_http_framing_refuses_and_closes,
-	test_http_framing_limits_close, test_http_framing_chunked_body_over_the_limit,
+	test_http_framing_limits_close, test_http_framing_trailers_are_bounded,
+	test_http_framing_garbage_behind_a_request, test_http_framing_chunked_body_over_the_limit,
 	test_http_framing_pipelined_answers_in_order, test_http_framing_every_byte_alone,
 	test_http_framing_keep_alive_and_close, test_http_framing_http_1_0_gets_no_chunks,
 	test_http_framing_expect_continue,
