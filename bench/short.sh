@@ -14,6 +14,10 @@ bench http-append --batch 1000 --connections 4
 bench produce
 bench replay --events 3000000
 bench tail --rate 1000
+bench deliver --events 500000
+bench deliver-tail --rate 1000
+bench sse-tail --rate 1000
+bench leases
 bench mixed --events 1000000
 bench connections --idle 5000
 bench recovery --events 2000000
