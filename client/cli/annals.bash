@@ -9,11 +9,13 @@ _annals() {
 	--from) words='earliest latest' ;;
 	esac
 	if [ -z "$words" ] && [ "$COMP_CWORD" -eq 1 ]; then
-		words='append read consume topic group offsets dump load status torture --help --version'
+		words='append read consume topic group schema offsets dump load status torture --help --version'
 	elif [ -z "$words" ] && [ "$COMP_CWORD" -eq 2 ] && [ "$command" = topic ]; then
 		words='create list show update delete'
 	elif [ -z "$words" ] && [ "$COMP_CWORD" -eq 2 ] && [ "$command" = offsets ]; then
 		words='show commit list'
+	elif [ -z "$words" ] && [ "$COMP_CWORD" -eq 2 ] && [ "$command" = schema ]; then
+		words='register list show check delete'
 	elif [ -z "$words" ] && [ "$COMP_CWORD" -eq 2 ] && [ "$command" = group ]; then
 		words='create list show seek parked delete explain leave'
 	elif [ -z "$words" ] && [[ $current == -* ]]; then
@@ -33,6 +35,16 @@ _annals() {
 			case $sub in
 			create | update) words='--partitions --retention-age --retention-bytes --retention-events --durability --event-bytes-max --streams' ;;
 			delete) words='--yes' ;;
+			esac
+			;;
+		schema)
+			words=--http
+			case $sub in
+			register) words+=' --file --refuse-broken-readers' ;;
+			list) words+=' --deleted' ;;
+			show) words+=' --format' ;;
+			check) words+=' --level --topic --partition --offset' ;;
+			delete) words+=' --permanent --yes' ;;
 			esac
 			;;
 		offsets) words='--metadata' ;;

@@ -11,7 +11,8 @@ static const struct command *const commands[] = {&cmd_append, &cmd_read, &cmd_to
 	&cmd_offsets_commit, &cmd_offsets_list, &cmd_dump, &cmd_load, &cmd_status, &cmd_torture,
 	&cmd_stream_show, &cmd_query, &cmd_consume, &cmd_group_create, &cmd_group_list,
 	&cmd_group_show, &cmd_group_seek, &cmd_group_parked, &cmd_group_delete, &cmd_group_explain,
-	&cmd_group_leave};
+	&cmd_group_leave, &cmd_schema_register, &cmd_schema_list, &cmd_schema_show,
+	&cmd_schema_check, &cmd_schema_delete};
 
 static volatile sig_atomic_t interrupted;
 
