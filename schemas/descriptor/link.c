@@ -255,7 +255,7 @@ static int index_fields(struct linker *linker, struct descriptor_message *messag
 	return 0;
 }
 
-static int check_extraction(struct linker *linker, const struct descriptor_message *message)
+static int check_extraction(struct linker *linker, struct descriptor_message *message)
 {
 	unsigned keys = 0;
 	unsigned times = 0;
@@ -264,7 +264,9 @@ static int check_extraction(struct linker *linker, const struct descriptor_messa
 		keys += message->fields[i].is_key;
 		times += message->fields[i].is_time;
 		subjects += message->fields[i].is_subject;
+		message->extracts |= message->fields[i].tag != NULL;
 	}
+	message->extracts |= keys + times + subjects > 0;
 	if (keys > 1 || times > 1 || subjects > 1) {
 		return builder_fail(linker->builder, ANNALS_E_VALIDATION, linker->file,
 			message->full_name, "more than one field is the %s",

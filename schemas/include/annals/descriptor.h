@@ -152,6 +152,7 @@ struct descriptor_message {
 	uint32_t index;                          /* place in its parent or file */
 	uint32_t nesting;                        /* 0 at the top level */
 	bool map_entry;
+	bool extracts; /* a field has an option of annals/options.proto */
 	bool deprecated;
 	/* By number, rising. */
 	const struct descriptor_field *fields;
