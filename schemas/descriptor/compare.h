@@ -29,6 +29,8 @@ void compare_add_pair(struct compare *compare, const struct descriptor_message *
 /* compare_field.c: two fields of one number. */
 void compare_fields(struct compare *compare, const struct descriptor_field *old_field,
 	const struct descriptor_field *new_field);
+/* Types of one class have the same encoding: a number that stands for the class. */
+int compare_type_class(const struct descriptor_field *field);
 /* "repeated int32 depth = 4" */
 void compare_field_text(char out[64], const struct descriptor_field *field);
 

@@ -15,8 +15,7 @@ void compare_field_text(char out[64], const struct descriptor_field *field)
 	snprintf(out, 64, "%s%.24s %.20s = %u", label, type, field->name, field->number);
 }
 
-/* Types within one class have the same encoding; between classes nothing can be read. */
-static int class_of(const struct descriptor_field *field)
+int compare_type_class(const struct descriptor_field *field)
 {
 	switch (field->type) {
 	case DESCRIPTOR_INT32:
@@ -100,7 +99,7 @@ static bool compare_types(struct compare *compare, const struct descriptor_field
 			"a map became something else, or something else a map");
 		return false;
 	}
-	if (class_of(a) != class_of(b)) {
+	if (compare_type_class(a) != compare_type_class(b)) {
 		compare_report(compare, COMPAT_FIELD_TYPE_CHANGED, COMPAT_FULL, path, old_text,
 			new_text, "the types are encoded differently");
 		return false;
@@ -114,7 +113,7 @@ static bool compare_types(struct compare *compare, const struct descriptor_field
 		compare_add_pair(compare, a->message, b->message);
 	} else if (a->enumeration != NULL && b->enumeration != NULL) {
 		compare_enums(compare, path, a->enumeration, b->enumeration);
-	} else if (class_of(a) == DESCRIPTOR_BYTES) {
+	} else if (compare_type_class(a) == DESCRIPTOR_BYTES) {
 		if (a->utf8 != b->utf8) {
 			compare_report(compare, COMPAT_FIELD_TEXT_CHANGED,
 				b->utf8 ? COMPAT_BACKWARD : COMPAT_FORWARD, path, old_text,

@@ -34,6 +34,9 @@ static void displace(struct state *state, const struct descriptor_field *field)
 			((other == field && !field->repeated) ||
 				(field->oneof != NULL && other->oneof == field->oneof))) {
 			state->values[i].field = NULL;
+			if (other != field && other->is_time) {
+				state->seconds = state->nanos = 0;
+			}
 		}
 	}
 }

@@ -7,7 +7,8 @@
  * value of a single field counts, and of a oneof the last member. A field that is not on the wire
  * yields nothing, so a proto3 field at its default has no value unless it is `optional`.
  *
- * Pure, any thread; nothing is allocated, the cost is linear.
+ * It reads, it does not validate: see validate.h. Pure, any thread; nothing is allocated, the cost
+ * is linear.
  */
 #ifndef ANNALS_EXTRACT_H
 #define ANNALS_EXTRACT_H
