@@ -33,6 +33,7 @@ void http_schema_write_references(struct json_writer *writer, const struct regis
 void http_schema_write_text(
 	struct json_writer *writer, const char *name, const struct registry_schema *schema);
 
+void http_get_asyncapi(struct http_request *request);
 void http_list_schemas(struct http_request *request);
 void http_get_schema(struct http_request *request);
 void http_get_schema_version(struct http_request *request);

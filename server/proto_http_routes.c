@@ -22,6 +22,8 @@ static const struct http_route routes[] = {
 	{"GET", "/metrics", HTTP_NO_BODY, http_get_metrics,
 		"metrics in the Prometheus text format"},
 	{"GET", "/openapi.json", HTTP_NO_BODY, http_get_openapi, "this document"},
+	{"GET", "/asyncapi.json", HTTP_NO_BODY, http_get_asyncapi,
+		"topics and the messages of the schema registry as AsyncAPI 3.0"},
 	{"GET", "/v1/topics", HTTP_NO_BODY, http_list_topics, "all topics; ?prefix="},
 	{"GET", TOPIC, HTTP_NO_BODY, http_get_topic, "one topic with its partitions"},
 	{"PUT", TOPIC, HTTP_JSON_BODY, http_put_topic,

@@ -2,6 +2,7 @@
 #include "http_fixture.h"
 #include "make_descriptor.h"
 #include "suite.h"
+#include <annals/json.h>
 #include <annals/parse.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -221,6 +222,29 @@ START_TEST(test_http_schemas_without_a_compiler)
 }
 END_TEST
 
+START_TEST(test_http_schemas_asyncapi)
+{
+	struct json_value value;
+	ask_for(201, "PUT", "/v1/topics/quakes", NULL, "{}");
+	ask_for(201, "PUT", "/v1/topics/other", NULL, "{}");
+	post_fields(201, "/v1/schemas/quakes-value/versions", fields_1);
+	post_fields(201, "/v1/schemas/quakes-quake.Event/versions", fields_1);
+	post_fields(201, VERSIONS, fields_2);
+	const char *text = ask_for(200, "GET", "/asyncapi.json", NULL, NULL);
+	ck_assert_int_eq(json_read(bytes_text(text), &value, NULL), 0);
+	ck_assert_ptr_nonnull(find_text(text, "\"asyncapi\":\"3.0.0\""));
+	ck_assert_ptr_nonnull(find_text(text, "\"quakes\":{\"address\":\"quakes\",\"messages\":{"
+					      "\"quake.Event-1\":{\"$ref\":"
+					      "\"#/components/messages/quake.Event-1\"}}}"));
+	ck_assert_ptr_nonnull(
+		find_text(text, "\"other\":{\"address\":\"other\",\"messages\":{\"event\":"));
+	ck_assert_ptr_nonnull(find_text(text, "\"append.quakes\":{\"action\":\"receive\""));
+	ck_assert_ptr_nonnull(find_text(
+		text, "\"$ref\":\"#/components/schemas/quake.Event-2/definitions/quake.Event\""));
+	ck_assert_uint_eq(count_of(text, "\"x-schema-id\":"), 2);
+}
+END_TEST
+
 /* ---- Hostile schemas ---- */
 
 static void refused(int status, const char *type, const char *says, struct buf *set)
@@ -316,5 +340,5 @@ END_TEST
 SUITE_MAIN("http_schemas", server_setup, server_teardown, test_http_schemas_register_list_show,
 	test_http_schemas_incompatible_ones_are_listed, test_http_schemas_readers,
 	test_http_schemas_check_data, test_http_schemas_delete, test_http_schemas_compile_text,
-	test_http_schemas_without_a_compiler, test_http_schemas_refuses_hostile_sets,
-	test_http_schemas_refuses_sizes)
+	test_http_schemas_without_a_compiler, test_http_schemas_asyncapi,
+	test_http_schemas_refuses_hostile_sets, test_http_schemas_refuses_sizes)
