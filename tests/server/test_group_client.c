@@ -4,6 +4,7 @@
 
 #include <annals/client.h>
 #include <annals/clock.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -350,8 +351,8 @@ START_TEST(test_group_client_transacts_known_outputs)
 }
 END_TEST
 
-/* Offsets below what retention has left: an error that names the range, then a way on. */
-START_TEST(test_group_client_names_the_lost_range)
+/* A topic that is made again shares nothing with the one before. */
+START_TEST(test_group_client_begins_anew_with_the_topic)
 {
 	struct annals_group_consumer *consumer;
 	struct annals_event event;
@@ -362,7 +363,6 @@ START_TEST(test_group_client_names_the_lost_range)
 	ck_assert_int_eq(annals_offsets_commit(client, "g", &beyond, 1, WAIT_MS, &error), 0);
 	ask_for(204, "DELETE", "/v1/topics/t", NULL, NULL);
 	ask_for(201, "PUT", "/v1/topics/t", NULL, "{\"partitions\":1}");
-	/* The new topic shares nothing with the old one: it begins at its start. */
 	append_one("t", 0, "b");
 	consumer = open_member(client, "m", ANNALS_START_EARLIEST);
 	ck_assert_int_eq(annals_group_consumer_poll(
@@ -374,6 +374,79 @@ START_TEST(test_group_client_names_the_lost_range)
 }
 END_TEST
 
+static void trimmed(void *arg)
+{
+	atomic_bool *done = arg;
+	*done = true;
+}
+
+static void trim(uint32_t topic_id, uint32_t partition, uint64_t first_offset)
+{
+	struct completion_queue queue;
+	atomic_bool done = false;
+	struct trim_request request = {.base.operation = STORE_TRIM,
+		.topic_id = topic_id,
+		.partition = partition,
+		.first_offset = first_offset};
+	struct list_node list;
+	struct error err = {0};
+	completion_queue_init(&queue, trimmed, &done);
+	request.base.queue = &queue;
+	list_init(&request.base.node);
+	list_init(&list);
+	ck_assert_int_eq(store_submit(test_server.store, &request.base, &err), 0);
+	while (!done) {
+		usleep(1000);
+	}
+	completion_queue_take(&queue, &list);
+	ck_assert_int_eq(request.base.status, 0);
+	completion_queue_release(&queue);
+}
+
+/* Offsets below what retention has left: an error that names the range, never a silent jump; then
+ * a way on. */
+START_TEST(test_group_client_names_the_lost_range)
+{
+	struct annals_group_consumer *consumer;
+	struct annals_topic *found;
+	struct annals_event event;
+	struct annals_offset place = {.topic = "u", .partition = 0, .offset = 2};
+	const char *topic;
+	size_t count = 0;
+	int status;
+	for (unsigned i = 0; i < 8; i++) {
+		append_one("u", 0, "e");
+	}
+	ck_assert_int_eq(annals_offsets_commit(client, "g", &place, 1, WAIT_MS, &error), 0);
+	ck_assert_int_eq(annals_topic_describe(client, "u", WAIT_MS, &found, &error), 0);
+	trim(found->id, 0, 6);
+	annals_topic_free(found);
+	consumer = open_member(client, "m", ANNALS_START_EARLIEST);
+	for (unsigned i = 0; i < 2; i++) { /* it says so as long as nobody decides */
+		do {
+			status = annals_group_consumer_poll(
+				consumer, 500, WAIT_MS, &topic, &event, 1, &count, &error);
+		} while (status == 0 && count == 0);
+		ck_assert_int_eq(status, ANNALS_E_OFFSET_GONE);
+		ck_assert_uint_eq(error.first_offset, 6);
+		ck_assert_msg(strstr(error.text, "2") && strstr(error.text, "6"), "%s", error.text);
+	}
+	place.offset = error.first_offset;
+	ck_assert_int_eq(
+		annals_offsets_commit_as(client, "g", "m",
+			annals_group_consumer_generation(consumer), &place, 1, WAIT_MS, &error),
+		0);
+	do {
+		ck_assert_int_eq(annals_group_consumer_poll(
+					 consumer, 500, WAIT_MS, &topic, &event, 1, &count, &error),
+			0);
+	} while (count == 0);
+	ck_assert_uint_eq(event.offset, 6);
+	ck_assert_int_eq(annals_group_consumer_close(consumer, WAIT_MS, &error), 0);
+}
+END_TEST
+
 SUITE_MAIN("group_client", setup, teardown, test_group_client_rebalances_exactly,
 	test_group_client_takes_over, test_group_client_fences, test_group_client_transacts,
-	test_group_client_transacts_known_outputs, test_group_client_names_the_lost_range)
+	test_group_client_transacts_known_outputs, test_group_client_names_the_lost_range,
+	test_group_client_begins_anew_with_the_topic)
