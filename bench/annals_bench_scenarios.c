@@ -83,10 +83,11 @@ int bench_prepare(struct bench_options *options)
 		return 0;
 	}
 	struct bench_result filled = {0};
+	/* What is measured afterwards may be small appends: the log comes about quickly all the same. */
 	struct bench_load load = {.options = options,
 		.connections = 1,
-		.in_flight = options->in_flight,
-		.batch = options->batch,
+		.in_flight = ANNALS_MAX(options->in_flight, (uint64_t)8),
+		.batch = ANNALS_MAX(options->batch, (uint64_t)500),
 		.events = options->events};
 	return bench_load_run(&load, &filled);
 }
