@@ -279,6 +279,7 @@ static void client_free(struct annals_client *client)
 		free(LIST_ENTRY(node, struct topic_cache, node));
 	}
 	conn_release(&client->conn);
+	pages_release(&client->pages);
 	if (client->timer_fd >= 0) {
 		close(client->timer_fd);
 	}
@@ -310,6 +311,7 @@ static int client_new(const struct annals_options *options, struct annals_client
 		return ANNALS_E_NO_MEMORY;
 	}
 	(void)pthread_mutex_init(&client->lock, NULL);
+	pages_init(&client->pages);
 	list_init(&client->submitted);
 	list_init(&client->calls);
 	list_init(&client->new_producers);

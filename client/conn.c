@@ -49,17 +49,6 @@ void conn_release(struct conn *conn)
 	conn->in = NULL;
 }
 
-struct page *page_new(size_t capacity)
-{
-	struct page *page = malloc(sizeof(*page) + capacity);
-	if (page) {
-		memset(page, 0, sizeof(*page));
-		list_init(&page->node);
-		page->capacity = capacity;
-	}
-	return page;
-}
-
 /* --- requests */
 
 void request_enqueue(struct annals_client *client, struct request *request)
@@ -273,7 +262,7 @@ void conn_lost(struct annals_client *client, int status, const char *format, ...
 	conn->epoll_events = 0;
 	conn->state = CONN_DOWN;
 	conn->in_start = conn->in_end = 0;
-	free(conn->page);
+	page_free(&client->pages, conn->page);
 	conn->page = NULL;
 	conn->failures = was_ready ? 0 : conn->failures + 1;
 	conn->server = (conn->server + 1) % client->server_count;
@@ -485,7 +474,7 @@ static int parse_input(struct annals_client *client, struct error *err)
 			if (needed <= IN_BYTES / 2) {
 				break;
 			}
-			conn->page = page_new(needed);
+			conn->page = page_new(&client->pages, needed);
 			if (!conn->page) {
 				return error_fail(err, ANNALS_E_NO_MEMORY,
 					"no memory for a frame of %zu bytes", needed);
@@ -531,7 +520,7 @@ static int finish_page(struct annals_client *client, struct error *err)
 	if (got > 0) {
 		got = dispatch(client, &frame, &page, err);
 	}
-	free(page);
+	page_free(&client->pages, page);
 	return got;
 }
 

@@ -20,7 +20,7 @@ static void drop_page(struct annals_consumer *consumer)
 	int64_t room = consumer->read_ahead_bytes - consumer->held - consumer->granted;
 	bool wake = room >= consumer->read_ahead_bytes / 4;
 	pthread_mutex_unlock(&consumer->lock);
-	free(page);
+	page_free(&consumer->client->pages, page);
 	if (wake) {
 		client_wake(consumer->client);
 	}

@@ -289,7 +289,7 @@ static int queue_page(struct annals_consumer *consumer, const struct frame *fram
 		queued->data = frame->data; /* it lies in the page already */
 		*page = NULL;
 	} else {
-		queued = page_new(frame->data.size);
+		queued = page_new(&consumer->client->pages, frame->data.size);
 		if (!queued) {
 			return error_fail(err, ANNALS_E_NO_MEMORY,
 				"no memory for a page of %zu bytes", frame->data.size);

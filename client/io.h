@@ -64,11 +64,27 @@ struct request {
 struct page {
 	struct list_node node;
 	size_t capacity, size; /* of the whole frame, at bytes[] */
+	size_t room;           /* bytes there are at bytes[] */
 	struct bytes data;     /* the batches, inside bytes[] */
 	uint32_t partition;
 	uint64_t next_offset;
 	uint8_t bytes[];
 };
+
+/* Pages that were read, for the next ones: fresh memory costs a fault for each 4 KiB. Any thread.
+ */
+#define PAGES_SPARE_MAX 8u
+struct pages {
+	pthread_mutex_t lock;
+	struct list_node spares;
+	unsigned spare_count;
+};
+void pages_init(struct pages *pages);
+void pages_release(struct pages *pages);
+/* Room for a frame of so many bytes, zeroed but for bytes[]; NULL without memory. */
+struct page *page_new(struct pages *pages, size_t capacity);
+/* NULL is fine. */
+void page_free(struct pages *pages, struct page *page);
 
 enum conn_state { CONN_DOWN, CONN_CONNECTING, CONN_HELLO, CONN_READY };
 
@@ -123,6 +139,8 @@ struct annals_client {
 	struct annals_error last_error;
 	struct annals_server_info server;
 	bool closing;
+
+	struct pages pages;
 
 	/* of the I/O side */
 	struct conn conn;
@@ -225,7 +243,5 @@ struct annals_producer *producer_of_node(struct list_node *node);
 struct annals_consumer *consumer_of_node(struct list_node *node);
 /* The client is closing: what waits ends with ANNALS_E_CLOSED. */
 void consumer_client_closed(struct annals_consumer *consumer);
-
-struct page *page_new(size_t capacity);
 
 #endif

@@ -43,7 +43,7 @@ static void start(void)
 static void add_argument(const char *argument)
 {
 	ck_assert_int_lt(argument_count, 16);
-	(void)snprintf(arguments[argument_count++], sizeof(arguments[0]), "--%s", argument);
+	(void)snprintf(arguments[argument_count++], sizeof(arguments[0]), "--%.90s", argument);
 }
 
 void fixture_start(const char *first, ...)
