@@ -50,6 +50,7 @@ static struct annals_topic *topic_from(const Annals__V1__TopicInfo *info)
 	topic->config.dedupe_events = config->dedupe_events;
 	topic->config.dedupe_off = config->dedupe_off;
 	topic->config.query_index = config->query_index;
+	topic->config.validation = (enum annals_validation)config->validation;
 	topic->partition_count = (uint32_t)info->n_partition;
 	topic->partitions = partitions;
 	for (size_t i = 0; i < info->n_partition; i++) {
@@ -104,6 +105,7 @@ static void config_to(const struct annals_topic_config *from, Annals__V1__TopicC
 	to->dedupe_events = from->dedupe_events;
 	to->dedupe_off = from->dedupe_off != 0;
 	to->query_index = from->query_index != 0;
+	to->validation = (Annals__V1__Validation)from->validation;
 }
 
 int annals_topic_create(struct annals_client *client, const char *name,

@@ -26,6 +26,7 @@ struct counters {
 	atomic_uint_fast64_t operations[COUNTERS_OPERATIONS]; /* by enum op_kind */
 	atomic_uint_fast64_t failures[COUNTERS_STATUSES]; /* by positive status number; 0 unused */
 	atomic_uint_fast64_t http_responses[6];           /* by class: [2] is 2xx */
+	atomic_uint_fast64_t invalid_events[2]; /* [0] stored with a warning, [1] refused */
 	atomic_uint_fast64_t events_delivered, bytes_delivered;
 	atomic_uint_fast64_t subscriptions,
 		waits; /* now open: subscriptions and SSE tails; long polls */

@@ -61,6 +61,8 @@ static void write_partitions(
 	json_end_array(writer);
 }
 
+static const char *const validation_names[] = {"off", "warn", "enforce"};
+
 static void write_topic(
 	struct json_writer *writer, struct store *store, const struct topic *topic, bool whole)
 {
@@ -77,6 +79,7 @@ static void write_topic(
 	json_member_bool(writer, "streams", topic->config.streams);
 	write_dedupe(writer, &topic->config);
 	json_member_bool(writer, "queryIndex", topic->config.query_index);
+	json_member_cstring(writer, "validation", validation_names[topic->config.validation]);
 	if (topic->config.event_bytes_max > 0) {
 		json_member_u64(writer, "eventBytesMax", topic->config.event_bytes_max);
 	}
@@ -292,6 +295,19 @@ static bool is_result(const struct json_value *name)
 	return false;
 }
 
+static int read_validation(
+	const struct json_value *value, struct topic_config *config, struct error *err)
+{
+	for (size_t i = 0; i < ANNALS_COUNT_OF(validation_names); i++) {
+		if (json_string_is(value, validation_names[i])) {
+			config->validation = (enum validation)i;
+			return 0;
+		}
+	}
+	return error_fail(err, ANNALS_E_INVALID,
+		"'validation' is neither \"off\" nor \"warn\" nor \"enforce\"");
+}
+
 static int read_setting(const struct json_value *name, const struct json_value *value,
 	struct topic_config *config, struct error *err)
 {
@@ -318,6 +334,9 @@ static int read_setting(const struct json_value *name, const struct json_value *
 			       ? 0
 			       : error_fail(err, ANNALS_E_INVALID,
 					 "'queryIndex' is neither true nor false");
+	}
+	if (json_string_is(name, "validation")) {
+		return read_validation(value, config, err);
 	}
 	if (json_string_is(name, "durability")) {
 		const bool os = json_string_is(value, "os");

@@ -213,6 +213,15 @@ static int write_requests(struct buf *out, const struct server *server)
 		TRY(buf_printf(out, "annals_http_responses_total{class=\"%uxx\"} %llu\n", i,
 			(unsigned long long)SUM_AT(server, http_responses, i)));
 	}
+	TRY(head(out, "annals_events_invalid_total", "counter",
+		"Events whose data is not what the schema of their type says; of a refused append "
+		"the "
+		"first one."));
+	TRY(buf_printf(out,
+		"annals_events_invalid_total{validation=\"warn\"} %llu\n"
+		"annals_events_invalid_total{validation=\"enforce\"} %llu\n",
+		(unsigned long long)SUM_AT(server, invalid_events, 0),
+		(unsigned long long)SUM_AT(server, invalid_events, 1)));
 	TRY(one(out, "annals_events_delivered_total", "counter", "Events handed to readers.",
 		(double)SUM(server, events_delivered)));
 	TRY(one(out, "annals_bytes_delivered_total", "counter",

@@ -1,3 +1,4 @@
+#include "op_validate.h"
 #include "ops_internal.h"
 #include <annals/crc32c.h>
 #include <assert.h>
@@ -23,6 +24,7 @@ struct op_append *op_append_new(struct loop *loop)
 	append->request.parts = &append->request.one_part;
 	append->part_capacity = 1;
 	append->body_used = 0;
+	append->refused_event = append->refused_partition = 0;
 	return append;
 }
 
@@ -131,6 +133,10 @@ static int check_part(struct op_append *append, struct append_part *part)
 	}
 	status = batch_check_body(
 		part->body, part->codec, &limits, &op->loop->scratch, &part->summary, &op->error);
+	if (status == 0 && config->validation != VALIDATION_OFF) {
+		op_validate_part(append, (size_t)(part - append->request.parts),
+			part->codec == BATCH_PLAIN ? part->body : buf_bytes(&op->loop->scratch));
+	}
 	buf_trim(&op->loop->scratch, 1u << 20);
 	if (status != 0) {
 		tell_problem(append, &problem, &limits);
@@ -292,6 +298,12 @@ static void tell_conflict(struct op *op, const struct append_request *request)
 	case ANNALS_E_PARTIAL_DUPLICATE:
 		detail->has_event_index = request->part_count == 1;
 		detail->event_index = request->conflict_event;
+		break;
+	case ANNALS_E_VALIDATION:
+		detail->has_event_index = request->refusal != 0 && request->part_count == 1;
+		detail->event_index = ((const struct op_append *)op)->refused_event;
+		detail->has_partition = request->refusal != 0;
+		detail->partition = ((const struct op_append *)op)->refused_partition;
 		break;
 	default:
 		break;

@@ -110,6 +110,7 @@ struct op_append {
 					  .summary.count; recorded_us; durability it got */
 	size_t part_capacity;
 	size_t body_used;
+	uint32_t refused_event, refused_partition; /* what request.refusal is about */
 };
 struct op_append *op_append_new(struct loop *loop);
 /*

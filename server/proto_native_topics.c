@@ -19,6 +19,7 @@ static void fill_config(Annals__V1__TopicConfig *to, const struct topic_config *
 	to->dedupe_events = from->dedupe_events;
 	to->dedupe_off = from->dedupe_age_us == 0;
 	to->query_index = from->query_index;
+	to->validation = (Annals__V1__Validation)from->validation;
 }
 
 static struct topic_config read_config(const Annals__V1__TopicConfig *from)
@@ -39,6 +40,7 @@ static struct topic_config read_config(const Annals__V1__TopicConfig *from)
 								  : 0;
 		config.dedupe_events = from->dedupe_events;
 		config.query_index = from->query_index != 0;
+		config.validation = (enum validation)from->validation;
 	}
 	return config;
 }
@@ -180,6 +182,8 @@ static bool set_field(
 		config->dedupe_events = from->dedupe_events;
 	} else if (strcmp(name, "query_index") == 0) {
 		config->query_index = from->query_index;
+	} else if (strcmp(name, "validation") == 0) {
+		config->validation = from->validation;
 	} else if (strcmp(name, "event_bytes_max") == 0) {
 		config->event_bytes_max = from->event_bytes_max;
 	} else {

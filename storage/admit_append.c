@@ -1,6 +1,7 @@
 /*
  * Admission of appends, in the order that the semantics demand: Idempotency-Key, producer sequence,
- * event ids, conditions; so a repeat of what was stored gets its first answer and not a conflict.
+ * event ids, conditions, validation; so a repeat of what was stored gets its first answer and not a
+ * conflict.
  */
 #include "admission.h"
 #include "completion.h"
@@ -142,6 +143,16 @@ static enum admission_step check_rows(struct admission *admission)
 			   : admission_refuse(admission, status, "%s", request->base.error.text);
 }
 
+/* Last, so that a repeat of what was stored gets its first answer whatever the rules are now. */
+static enum admission_step check_refusal(struct admission *admission)
+{
+	const struct append_request *request = admission->request;
+
+	return request->refusal == 0
+		       ? ADMISSION_GO_ON
+		       : admission_refuse(admission, request->refusal, "%s", request->refusal_text);
+}
+
 static enum admission_step check_all(struct admission *admission)
 {
 	static enum admission_step (*const checks[])(struct admission * admission) = {
@@ -150,6 +161,7 @@ static enum admission_step check_all(struct admission *admission)
 		admission_check_ids,
 		admission_check_conditions,
 		check_rows,
+		check_refusal,
 	};
 	enum admission_step step = ADMISSION_GO_ON;
 

@@ -31,6 +31,11 @@ static bool check_config(struct shard *shard, struct topic_request *request)
 			(int)config->durability);
 		return false;
 	}
+	if ((unsigned)config->validation > VALIDATION_ENFORCE) {
+		admit_refusef(&request->base, ANNALS_E_INVALID, "validation %d is not known",
+			(int)config->validation);
+		return false;
+	}
 	return true;
 }
 
@@ -41,7 +46,7 @@ static bool same_config(const struct topic_config *a, const struct topic_config 
 	       a->retention_events == b->retention_events && a->durability == b->durability &&
 	       a->streams == b->streams && a->event_bytes_max == b->event_bytes_max &&
 	       a->dedupe_age_us == b->dedupe_age_us && a->dedupe_events == b->dedupe_events &&
-	       a->query_index == b->query_index;
+	       a->query_index == b->query_index && a->validation == b->validation;
 }
 
 static void commit_topic(struct shard *shard, struct topic_request *request,

@@ -21,7 +21,7 @@ int topic_decode(struct bytes encoded, struct topic **ret, struct error *err)
 		return error_fail(err, ANNALS_E_CORRUPT_DATA, "a topic record cannot be read");
 	}
 	if (record->uuid.len != 16 || strlen(record->name) > TOPIC_NAME_MAX ||
-		record->partitions == 0) {
+		record->partitions == 0 || record->validation > VALIDATION_ENFORCE) {
 		annals__v1__topic_record__free_unpacked(record, NULL);
 		return error_fail(
 			err, ANNALS_E_CORRUPT_DATA, "a topic record holds impossible values");
@@ -47,6 +47,7 @@ int topic_decode(struct bytes encoded, struct topic **ret, struct error *err)
 		.dedupe_age_us = record->dedupe_age_us,
 		.dedupe_events = record->dedupe_events,
 		.query_index = record->query_index,
+		.validation = (enum validation)record->validation,
 	};
 	annals__v1__topic_record__free_unpacked(record, NULL);
 	*ret = topic;
@@ -75,6 +76,7 @@ int topic_encode(const struct topic *topic, struct buf *out)
 	record.dedupe_age_us = topic->config.dedupe_age_us;
 	record.dedupe_events = topic->config.dedupe_events;
 	record.query_index = topic->config.query_index;
+	record.validation = topic->config.validation;
 	status = buf_reserve(out, annals__v1__topic_record__get_packed_size(&record));
 	if (status == 0) {
 		out->size += annals__v1__topic_record__pack(&record, out->data + out->size);

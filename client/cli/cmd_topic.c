@@ -2,16 +2,16 @@
 
 #include <string.h>
 
-#define SETTINGS_COUNT 9
+#define SETTINGS_COUNT 10
 
 /* What create and update have in common. */
 struct settings {
 	struct annals_topic_config config;
 	uint64_t partitions, event_bytes_max;
-	const char *durability;
+	const char *durability, *validation;
 	uint64_t dedupe_age_us;
 	bool streams, query_index, has_dedupe, has_partitions, has_age, has_bytes, has_events,
-		has_durability, has_streams, has_event_bytes;
+		has_durability, has_streams, has_event_bytes, has_validation;
 };
 
 static void settings_options(struct settings *settings, struct cli_option options[SETTINGS_COUNT])
@@ -34,11 +34,16 @@ static void settings_options(struct settings *settings, struct cli_option option
 	options[6] = (struct cli_option){"dedupe", CLI_DURATION_US, &settings->dedupe_age_us,
 		&settings->has_dedupe, "DURATION",
 		"store the same source and id once within this time (24h with --streams; 0 = off)"};
-	options[7] = (struct cli_option){"query-index", CLI_FLAG, &settings->query_index, NULL,
+	options[7] = (struct cli_option){"validation", CLI_TEXT, &settings->validation,
+		&settings->has_validation, "off|warn|enforce",
+		"of data by the schemas of the events' types (off)"};
+	options[8] = (struct cli_option){"query-index", CLI_FLAG, &settings->query_index, NULL,
 		NULL, "index types and tags, for queries and conditions over them"};
-	options[8] = (struct cli_option){"streams", CLI_FLAG, &settings->streams,
+	options[9] = (struct cli_option){"streams", CLI_FLAG, &settings->streams,
 		&settings->has_streams, NULL, "events with a key get versions per key"};
 }
+
+static const char *const validation_names[] = {"off", "warn", "enforce"};
 
 /* Checks what the options could not. */
 static int settings_finish(struct settings *settings)
@@ -62,6 +67,20 @@ static int settings_finish(struct settings *settings)
 		}
 		settings->config.durability =
 			fsync ? ANNALS_DURABILITY_FSYNC : ANNALS_DURABILITY_OS;
+	}
+	if (settings->has_validation) {
+		unsigned i = 0;
+		while (i < ANNALS_COUNT_OF(validation_names) &&
+			strcmp(settings->validation, validation_names[i]) != 0) {
+			i++;
+		}
+		if (i == ANNALS_COUNT_OF(validation_names)) {
+			fprintf(stderr,
+				"annals: '%s' is no validation; it is off, warn or enforce\n",
+				settings->validation);
+			return CLI_USAGE;
+		}
+		settings->config.validation = (enum annals_validation)i;
 	}
 	return CLI_OK;
 }
@@ -94,6 +113,10 @@ static void print_topic(const struct cli *cli, const struct annals_topic *topic)
 	printf("dedupe            %s\n",
 		config->dedupe_age_us ? text_duration_us(config->dedupe_age_us) : "off");
 	printf("query-index       %s\n", config->query_index ? "on" : "off");
+	printf("validation        %s\n",
+		(unsigned)config->validation < ANNALS_COUNT_OF(validation_names)
+			? validation_names[config->validation]
+			: "unknown");
 	if (topic->partition_count == 0) {
 		return;
 	}
@@ -256,7 +279,7 @@ static int run_update(struct cli *cli, int argc, char **argv)
 		{settings.has_bytes, "retention_bytes"}, {settings.has_events, "retention_events"},
 		{settings.has_durability, "durability"},
 		{settings.has_event_bytes, "event_bytes_max"},
-		{settings.has_dedupe, "dedupe_age_us"}};
+		{settings.has_dedupe, "dedupe_age_us"}, {settings.has_validation, "validation"}};
 	for (size_t i = 0; i < ANNALS_COUNT_OF(all); i++) {
 		if (all[i].given) {
 			fields[field_count++] = all[i].name;

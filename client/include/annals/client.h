@@ -262,6 +262,13 @@ ANNALS_API void annals_client_process(struct annals_client *client);
 
 /* ------------------------------------------------------------------- topics */
 
+/* What becomes of events whose data is not what the schema of their type says. */
+enum annals_validation {
+	ANNALS_VALIDATION_OFF,
+	ANNALS_VALIDATION_WARN,   /* stored and counted */
+	ANNALS_VALIDATION_ENFORCE /* the whole append is refused: ANNALS_E_VALIDATION */
+};
+
 struct annals_topic_config {
 	uint32_t partitions;
 	uint64_t retention_age_us; /* 0 = unlimited, also below */
@@ -276,6 +283,7 @@ struct annals_topic_config {
 	uint64_t dedupe_events; /* 0 = 10 million */
 	int dedupe_off;
 	int query_index; /* 1: types and tags are indexed, for queries and conditions over them */
+	enum annals_validation validation;
 };
 struct annals_partition {
 	uint32_t partition;

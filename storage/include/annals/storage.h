@@ -110,6 +110,14 @@ struct store_request {
 
 /* ---- Topics ---- */
 
+/* What becomes of events whose data is not what the schema of their type says. Storage keeps the
+ * setting; the layers above look (see append_request.refusal). */
+enum validation {
+	VALIDATION_OFF,
+	VALIDATION_WARN,   /* stored and counted */
+	VALIDATION_ENFORCE /* the whole append is refused */
+};
+
 struct topic_config {
 	uint32_t partitions;       /* 1 to 10,000 */
 	uint64_t retention_age_us; /* over the topic, by recorded time; 0 = unlimited, as below */
@@ -125,6 +133,7 @@ struct topic_config {
 	uint64_t dedupe_age_us;
 	uint64_t dedupe_events;
 	bool query_index; /* types and tags are indexed: conditions over a query, STORE_QUERY */
+	enum validation validation;
 };
 
 /* An immutable snapshot of a topic's settings, reference-counted. */
@@ -328,6 +337,10 @@ struct append_request {
 	 * = none. */
 	struct bytes receipt_key;
 	uint8_t receipt_hash[16];
+	/* What the layers above found against the events: refuses the append where it would be
+	 * stored, after all other checks, so that a repeat gets the first answer. 0: nothing. */
+	int refusal;
+	const char *refusal_text; /* borrowed until the request comes back */
 	/* results */
 	uint64_t recorded_us;
 	bool replayed;           /* nothing new was stored */

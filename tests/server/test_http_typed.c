@@ -1,0 +1,126 @@
+/* Topics whose events must be what their schemas say. */
+#include "../schema/quake_sets.h"
+#include "http_fixture.h"
+#include "suite.h"
+#include <annals/parse.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define EVENTS "/v1/topics/quakes/events"
+#define STRUCTURED "Content-Type: application/cloudevents+json\r\n"
+
+static void register_version(const uint8_t *set, size_t size)
+{
+	char *body = malloc(size * 2 + 64);
+	size_t at = (size_t)sprintf(body, "{\"descriptorSet\":\"");
+	at += base64_encode(body + at, bytes_of(set, size), false);
+	memcpy(body + at, "\"}", 3);
+	ask_for(201, "POST", "/v1/schemas/quake.Event/versions",
+		"Content-Type: application/json\r\n", body);
+	free(body);
+}
+
+static void typed_setup(void)
+{
+	server_setup();
+	register_version(quake_set1, sizeof(quake_set1));
+	register_version(quake_set2, sizeof(quake_set2));
+}
+
+/* An event with this type and protobuf data in base64. */
+static const char *event(const char *type, const char *id, const char *base64)
+{
+	static char text[512];
+	(void)snprintf(text, sizeof(text),
+		"{\"specversion\":\"1.0\",\"id\":\"%s\",\"source\":\"/s\",\"type\":\"%s\","
+		"\"datacontenttype\":\"application/protobuf\",\"data_base64\":\"%s\"}",
+		id, type, base64);
+	return text;
+}
+
+#define GOOD "CgN1czE6A0ZpeQ==" /* quake_id "us1", place "Fiy" */
+#define BAD "CgN1czE6Af8="      /* place 0xff */
+
+START_TEST(test_http_typed_enforce_refuses_whole_appends)
+{
+	char both[1200];
+	const char *text =
+		ask_for(201, "PUT", "/v1/topics/quakes", NULL, "{\"validation\":\"enforce\"}");
+	ck_assert_ptr_nonnull(find_text(text, "\"validation\":\"enforce\""));
+	ask_for(200, "POST", EVENTS, STRUCTURED, event("quake.Event", "1", GOOD));
+	ask_problem(422, "validation-failed", "'place'", "POST", EVENTS, STRUCTURED,
+		event("quake.Event", "2", BAD));
+	ask_problem(422, "validation-failed", "byte", "POST", EVENTS, STRUCTURED,
+		event("quake.Event", "2", BAD));
+	ask_problem(422, "validation-failed", "no schema for the type 'quake.Other'", "POST",
+		EVENTS, STRUCTURED, event("quake.Other", "2", GOOD));
+	int at = snprintf(both, sizeof(both), "[%s,", event("quake.Event", "2", GOOD));
+	(void)snprintf(both + at, sizeof(both) - (size_t)at, "%s]", event("quake.Event", "3", BAD));
+	text = ask_for(
+		422, "POST", EVENTS, "Content-Type: application/cloudevents-batch+json\r\n", both);
+	ck_assert_ptr_nonnull(find_text(text, "event 1 of the batch for partition 0"));
+	ck_assert_uint_eq(json_number(text, "event"), 1);
+	text = ask_for(200, "GET", "/v1/topics/quakes", NULL, NULL);
+	ck_assert_uint_eq(json_number(text, "endOffset"), 1);
+	text = ask_for(200, "GET", "/metrics", NULL, NULL);
+	ck_assert_ptr_nonnull(
+		find_text(text, "annals_events_invalid_total{validation=\"enforce\"} 4"));
+}
+END_TEST
+
+START_TEST(test_http_typed_data_must_be_protobuf)
+{
+	ask_for(201, "PUT", "/v1/topics/quakes", NULL, "{\"validation\":\"enforce\"}");
+	ask_problem(422, "validation-failed", "'text/plain', not protobuf", "POST", EVENTS,
+		STRUCTURED,
+		"{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"/s\",\"type\":\"quake.Event\","
+		"\"datacontenttype\":\"text/plain\",\"data\":\"x\"}");
+	/* Without data there is nothing to be wrong. */
+	ask_for(200, "POST", EVENTS, STRUCTURED,
+		"{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"/"
+		"s\",\"type\":\"quake.Event\"}");
+}
+END_TEST
+
+START_TEST(test_http_typed_warn_stores_and_counts)
+{
+	ask_for(201, "PUT", "/v1/topics/quakes", NULL, "{\"validation\":\"warn\"}");
+	ask_for(200, "POST", EVENTS, STRUCTURED, event("quake.Event", "1", BAD));
+	ask_for(200, "POST", EVENTS, STRUCTURED, event("quake.Event", "2", GOOD));
+	const char *text = ask_for(200, "GET", "/metrics", NULL, NULL);
+	ck_assert_ptr_nonnull(
+		find_text(text, "annals_events_invalid_total{validation=\"warn\"} 1"));
+	text = ask_for(200, "GET", "/v1/topics/quakes", NULL, NULL);
+	ck_assert_uint_eq(json_number(text, "endOffset"), 2);
+}
+END_TEST
+
+START_TEST(test_http_typed_repeats_get_their_first_answer)
+{
+	const char *headers = STRUCTURED "Idempotency-Key: \"k\"\r\n";
+	ask_for(201, "PUT", "/v1/topics/quakes", NULL, "{}");
+	const char *text = ask_for(200, "GET", "/v1/topics/quakes", NULL, NULL);
+	ck_assert_ptr_nonnull(find_text(text, "\"validation\":\"off\""));
+	ask_for(200, "POST", EVENTS, headers, event("quake.Event", "1", BAD));
+	text = ask_for(200, "PATCH", "/v1/topics/quakes", NULL, "{\"validation\":\"enforce\"}");
+	ck_assert_ptr_nonnull(find_text(text, "\"validation\":\"enforce\""));
+	ask_for(200, "POST", EVENTS, headers, event("quake.Event", "1", BAD));
+	ask_for(422, "POST", EVENTS, STRUCTURED, event("quake.Event", "1", BAD));
+	text = ask_for(200, "GET", "/v1/topics/quakes", NULL, NULL);
+	ck_assert_uint_eq(json_number(text, "endOffset"), 1);
+}
+END_TEST
+
+START_TEST(test_http_typed_settings_are_checked)
+{
+	ask_problem(400, "invalid-argument", "'validation'", "PUT", "/v1/topics/quakes", NULL,
+		"{\"validation\":\"on\"}");
+	ask_problem(400, "invalid-argument", "'validation'", "PUT", "/v1/topics/quakes", NULL,
+		"{\"validation\":true}");
+}
+END_TEST
+
+SUITE_MAIN("http_typed", typed_setup, server_teardown,
+	test_http_typed_enforce_refuses_whole_appends, test_http_typed_data_must_be_protobuf,
+	test_http_typed_warn_stores_and_counts, test_http_typed_repeats_get_their_first_answer,
+	test_http_typed_settings_are_checked)
