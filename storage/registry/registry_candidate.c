@@ -117,7 +117,7 @@ static int add_files(struct making *making, struct bytes set, struct error *err)
 	}
 	/* What is referred to and not in the set already. */
 	cursor = 0;
-	while ((more = registry_set_next(buf_bytes(&making->imports), &cursor, &file)) == 1) {
+	while (registry_set_next(buf_bytes(&making->imports), &cursor, &file) == 1) {
 		int status = registry_file_name(file, &name);
 		const int has = registry_set_has(buf_bytes(&making->set), name);
 		if (status == 0 && has == 0) {
@@ -257,15 +257,14 @@ static int link_schema(
 	if (candidate->is_known) {
 		return 0;
 	}
-	if (parts.text.size + parts.set.size > REGISTRY_SCHEMA_BYTES_MAX) {
-		return error_fail(err, ANNALS_E_TOO_LARGE,
-			"the schema takes %zu bytes, text and descriptors together; "
-			"schema-bytes-max "
-			"is %u",
-			parts.text.size + parts.set.size, REGISTRY_SCHEMA_BYTES_MAX);
-	}
 	struct buf copy = BUF_INIT;
 	status = registry_parts_encode(&parts, &candidate->stored);
+	if (status == 0 && candidate->stored.size > REGISTRY_SCHEMA_BYTES_MAX) {
+		return error_fail(err, ANNALS_E_TOO_LARGE,
+			"the schema takes %zu bytes, text, descriptors and references together; "
+			"schema-bytes-max is %u",
+			candidate->stored.size, REGISTRY_SCHEMA_BYTES_MAX);
+	}
 	if (status == 0) {
 		status = buf_add(&copy, candidate->stored.data, candidate->stored.size);
 	}

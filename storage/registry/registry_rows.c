@@ -1,6 +1,7 @@
 /* The registry's rows: see docs/disk-format.md. */
 #include "registry_internal.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 /* The second byte of a key. */
@@ -335,6 +336,7 @@ struct writing {
 
 static struct key *next_change(struct writing *writing, struct bytes value)
 {
+	assert(writing->count < CHANGES_MAX);
 	writing->changes[writing->count].value = value;
 	return &writing->keys[writing->count++];
 }

@@ -4,7 +4,7 @@
 #include "suite.h"
 
 #include <annals/registry.h>
-#include <stdio.h>
+#include <stdlib.h>
 
 static struct store_harness f;
 static struct registry *registry;
@@ -362,6 +362,45 @@ START_TEST(test_registry_refuses_bad_requests)
 }
 END_TEST
 
+START_TEST(test_registry_limits_what_it_stores)
+{
+	char *name = malloc(70000);
+	struct registry_reference references[40];
+	struct buf file = BUF_INIT;
+	ck_assert_int_eq(register_fields("common", fields_1), 0);
+	memset(name, 'x', 70000);
+	for (size_t i = 0; i < ANNALS_COUNT_OF(references); i++) {
+		references[i] = (struct registry_reference){
+			bytes_of(name, 70000 - i), bytes_text("common"), 1};
+	}
+	make_file(&file, "a.proto", NULL, "a", "A", fields_1);
+	struct registry_request request = {.operation = REGISTRY_REGISTER,
+		.subject = bytes_text("a.A"),
+		.form = REGISTRY_FORM_TEXT,
+		.schema = buf_bytes(&file),
+		.references = references,
+		.reference_count = ANNALS_COUNT_OF(references)};
+	ck_assert_int_lt(run(&request), 0);
+	request.form = REGISTRY_FORM_FILE;
+	ck_assert_int_eq(run(&request), ANNALS_E_TOO_LARGE);
+	/* One that is only just allowed takes many rows. */
+	buf_reset(&file);
+	make_file(&file, "a.proto", NULL, "a", "A", fields_1);
+	for (int i = 0; i < 30; i++) {
+		make_bytes(&file, 999, bytes_of(name, 69000)); /* unknown fields are kept */
+	}
+	request.schema = buf_bytes(&file);
+	request.reference_count = 0;
+	ck_assert_msg(run(&request) == 0, "%s", f.error.text);
+	if (store_harness_is_durable(&f)) {
+		reopen();
+		ck_assert_uint_gt(registry_schema(now(), 2)->set.size, 2000000);
+	}
+	buf_release(&file);
+	free(name);
+}
+END_TEST
+
 START_TEST(test_registry_mode_readonly)
 {
 	ck_assert_int_eq(register_fields("quake.Event", fields_1), 0);
@@ -380,4 +419,5 @@ SUITE_MAIN("registry", setup, teardown, test_registry_registers_and_finds,
 	test_registry_survives_a_restart, test_registry_refuses_what_breaks_the_level,
 	test_registry_check_changes_nothing, test_registry_deletes_twice, test_registry_references,
 	test_registry_knows_which_message_is_meant, test_registry_tells_which_readers_break,
-	test_registry_refuses_bad_requests, test_registry_mode_readonly)
+	test_registry_refuses_bad_requests, test_registry_limits_what_it_stores,
+	test_registry_mode_readonly)

@@ -39,7 +39,7 @@
 #define REGISTRY_SUBJECTS_MAX 100000u
 #define REGISTRY_VERSIONS_MAX 2000u /* of a subject, deleted ones included */
 #define REGISTRY_SCHEMAS_MAX 100000u
-#define REGISTRY_SCHEMA_BYTES_MAX (2u << 20)   /* of a schema: text and descriptors together */
+#define REGISTRY_SCHEMA_BYTES_MAX (2u << 20)   /* of a schema: all that is stored of it */
 #define REGISTRY_MEMORY_BYTES_MAX (2ull << 30) /* of all linked schemas */
 #define REGISTRY_REFERENCES_MAX 200u
 #define REGISTRY_READERS_MAX 200u /* declared for one subject */
