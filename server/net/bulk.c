@@ -2,7 +2,7 @@
 #include "loop.h"
 #include "net/conn.h"
 #include <fcntl.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #define FOREGROUND_NS (20ull * 1000 * 1000) /* appends are going on so long after the last */
@@ -50,8 +50,8 @@ void bulk_foreground(struct loop *loop)
  * all (Documentation/scheduler/sched-stats.rst). True where that is not known. */
 static bool look_at_processors(struct loop_bulk *bulk, uint64_t now_ns)
 {
-	char text[96];
-	unsigned long long ran, waited;
+	char text[96], *end;
+	uint64_t waited;
 	if (now_ns - bulk->looked_ns < LOOK_NS) {
 		return bulk->contended;
 	}
@@ -64,11 +64,11 @@ static bool look_at_processors(struct loop_bulk *bulk, uint64_t now_ns)
 		bulk->contended = true;
 	} else {
 		text[n] = '\0';
-		if (sscanf(text, "%llu %llu", &ran, &waited) == 2) {
-			bulk->contended = (waited - bulk->waited_ns) * CONTENDED_PART >
-					  now_ns - bulk->looked_ns;
-			bulk->waited_ns = waited;
-		}
+		(void)strtoull(text, &end, 10); /* how long it ran */
+		waited = strtoull(end, NULL, 10);
+		bulk->contended =
+			(waited - bulk->waited_ns) * CONTENDED_PART > now_ns - bulk->looked_ns;
+		bulk->waited_ns = waited;
 	}
 	bulk->looked_ns = now_ns;
 	return bulk->contended;
