@@ -1,4 +1,6 @@
 #include "http_batcher.h"
+
+#include "http_typed.h"
 #include <annals/varint.h>
 #include <stdlib.h>
 
@@ -29,6 +31,7 @@ void http_batcher_release(struct http_batcher *batcher)
 	free(batcher->parts);
 	free(batcher->slots);
 	free(batcher->runs);
+	buf_release(&batcher->protobuf);
 	topic_unref(batcher->topic);
 	*batcher = (struct http_batcher){0};
 }
@@ -151,6 +154,11 @@ int http_batcher_add(struct http_batcher *batcher, const struct record *record, 
 	if (batcher->has_key) {
 		keyed.has_key = true;
 		keyed.key = batcher->key;
+	}
+	const int converted = http_typed_from_json(
+		batcher->loop, batcher->topic, &keyed, &batcher->protobuf, err);
+	if (converted != 0) {
+		return converted;
 	}
 	return add(batcher, &keyed, record_encoded_size(&keyed), NULL, err);
 }

@@ -35,7 +35,8 @@ struct http_batcher {
 	struct http_batcher_run *runs;
 	size_t run_count, run_capacity;
 	uint64_t count;
-	size_t size_bytes; /* of all bodies */
+	size_t size_bytes;   /* of all bodies */
+	struct buf protobuf; /* an event's data that came as JSON */
 };
 
 /* Takes the topic's reference. */
@@ -43,7 +44,8 @@ void http_batcher_init(struct http_batcher *batcher, struct loop *loop, struct t
 void http_batcher_release(struct http_batcher *batcher);
 /* Forgets the events, keeps the topic. */
 void http_batcher_reset(struct http_batcher *batcher);
-/* Encodes one event. ANNALS_E_TOO_LARGE (names the limit), ANNALS_E_NO_MEMORY. */
+/* Encodes one event. In typed topics JSON data becomes protobuf, with the errors of
+ * http_typed_from_json(). ANNALS_E_TOO_LARGE (names the limit), ANNALS_E_NO_MEMORY. */
 int http_batcher_add(struct http_batcher *batcher, const struct record *record,
 	struct error *err) ANNALS_MUST_CHECK;
 /* The same for an event that is encoded already; `record` is what record_decode() made of it. */

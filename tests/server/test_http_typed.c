@@ -111,6 +111,51 @@ START_TEST(test_http_typed_repeats_get_their_first_answer)
 }
 END_TEST
 
+START_TEST(test_http_typed_json_is_kept_as_protobuf)
+{
+	ask_for(201, "PUT", "/v1/topics/quakes", NULL, "{\"validation\":\"enforce\"}");
+	ask_for(200, "POST", EVENTS,
+		"Content-Type: application/json\r\nce-specversion: 1.0\r\nce-id: 1\r\n"
+		"ce-source: /s\r\nce-type: quake.Event\r\n",
+		"{\"quakeId\":\"us1\",\"place\":\"Fiy\"}");
+	ask_for(200, "POST", EVENTS, STRUCTURED,
+		"{\"specversion\":\"1.0\",\"id\":\"2\",\"source\":\"/s\",\"type\":\"quake.Event\","
+		"\"data\":{\"quake_id\":\"us1\",\"place\":\"Fiy\"}}");
+	ask_for(200, "POST", EVENTS, "Content-Type: application/x-ndjson\r\n",
+		"{\"specversion\":\"1.0\",\"id\":\"3\",\"source\":\"/s\",\"type\":\"quake.Event\","
+		"\"datacontenttype\":\"application/json\","
+		"\"data\":{\"quakeId\":\"us1\",\"place\":\"Fiy\"}}\n");
+	const char *text = ask_for(
+		200, "GET", "/v1/topics/quakes/partitions/0/events?from=earliest", NULL, NULL);
+	ck_assert_uint_eq(count_of(text, "\"data_base64\":\"" GOOD "\""), 3);
+	ck_assert_uint_eq(count_of(text, "\"datacontenttype\":\"application/protobuf\""), 3);
+	ask_problem(422, "validation-failed", "depthKm", "POST", EVENTS, STRUCTURED,
+		"{\"specversion\":\"1.0\",\"id\":\"4\",\"source\":\"/s\",\"type\":\"quake.Event\","
+		"\"data\":{\"depthKm\":\"deep\"}}");
+	ask_problem(422, "validation-failed", "unknown member", "POST", EVENTS, STRUCTURED,
+		"{\"specversion\":\"1.0\",\"id\":\"4\",\"source\":\"/s\",\"type\":\"quake.Event\","
+		"\"data\":{\"depht\":1}}");
+	ask_problem(422, "validation-failed", "'none' of JSON data", "POST", EVENTS, STRUCTURED,
+		"{\"specversion\":\"1.0\",\"id\":\"4\",\"source\":\"/s\",\"type\":\"none\","
+		"\"data\":{}}");
+}
+END_TEST
+
+START_TEST(test_http_typed_warned_json_keeps_its_bytes)
+{
+	ask_for(201, "PUT", "/v1/topics/quakes", NULL, "{\"validation\":\"warn\"}");
+	ask_for(200, "POST", EVENTS, STRUCTURED,
+		"{\"specversion\":\"1.0\",\"id\":\"4\",\"source\":\"/s\",\"type\":\"quake.Event\","
+		"\"datacontenttype\":\"application/json\",\"data\":{\"depht\": 1}}");
+	const char *text = ask_for(
+		200, "GET", "/v1/topics/quakes/partitions/0/events?from=earliest", NULL, NULL);
+	ck_assert_ptr_nonnull(find_text(text, "{\"depht\": 1}"));
+	text = ask_for(200, "GET", "/metrics", NULL, NULL);
+	ck_assert_ptr_nonnull(
+		find_text(text, "annals_events_invalid_total{validation=\"warn\"} 1"));
+}
+END_TEST
+
 START_TEST(test_http_typed_settings_are_checked)
 {
 	ask_problem(400, "invalid-argument", "'validation'", "PUT", "/v1/topics/quakes", NULL,
@@ -123,4 +168,5 @@ END_TEST
 SUITE_MAIN("http_typed", typed_setup, server_teardown,
 	test_http_typed_enforce_refuses_whole_appends, test_http_typed_data_must_be_protobuf,
 	test_http_typed_warn_stores_and_counts, test_http_typed_repeats_get_their_first_answer,
+	test_http_typed_json_is_kept_as_protobuf, test_http_typed_warned_json_keeps_its_bytes,
 	test_http_typed_settings_are_checked)
