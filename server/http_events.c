@@ -1,5 +1,7 @@
 #include "http_events.h"
 
+#include "http_typed.h"
+
 void http_event_walk_init(struct http_event_walk *walk, const struct topic *topic)
 {
 	*walk = (struct http_event_walk){.topic = topic, .scratch = BUF_INIT};
@@ -57,6 +59,7 @@ int http_event_walk_next(struct http_event_walk *walk, struct http_walked_event 
 			continue;
 		}
 		const struct stamp *stamp = &walk->batch.stamp;
+		ret->typed = walk->typed;
 		ret->element = bytes_of(walk->plain.data + start, walk->cursor - start);
 		ret->place = (struct cloudevent_place){walk->topic->name, walk->topic->uuid,
 			stamp->partition, stamp->base_offset + walk->index,
@@ -72,6 +75,12 @@ int http_event_write_json(struct buf *out, const struct http_walked_event *event
 	struct record record;
 	if (record_decode_trusted(event->encoded, &record) != 0) {
 		return ANNALS_E_CORRUPT_DATA;
+	}
+	if (event->typed != NULL) {
+		const int status = http_typed_to_json(event->typed, &record);
+		if (status != 0) {
+			return status;
+		}
 	}
 	return cloudevent_to_json(out, &record, &event->place);
 }

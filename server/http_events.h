@@ -7,6 +7,8 @@
 #include <annals/schemas.h>
 #include <annals/storage.h>
 
+struct http_typed_reader;
+
 enum http_event_format {
 	HTTP_FORMAT_LINES, /* NDJSON */
 	HTTP_FORMAT_ARRAY, /* a JSON array */
@@ -25,6 +27,7 @@ struct http_event_walk {
 	uint32_t index;
 	struct batch_versions versions;
 	struct buf scratch;
+	struct http_typed_reader *typed; /* how events are written; NULL: as they are stored */
 };
 
 /* One event on the walk. */
@@ -32,6 +35,7 @@ struct http_walked_event {
 	struct bytes element; /* as an element of a Batch: tag, length, event */
 	struct bytes encoded;
 	struct cloudevent_place place;
+	struct http_typed_reader *typed; /* the walk's */
 };
 
 void http_event_walk_init(struct http_event_walk *walk, const struct topic *topic);

@@ -10,7 +10,7 @@ void http_filter_release(struct http_filter *filter)
 static bool is_own(struct bytes name)
 {
 	static const char *const names[] = {
-		"type", "typePrefix", "subject", "key", "tag", "partition"};
+		"type", "typePrefix", "subject", "key", "tag", "partition", "data"};
 	for (size_t i = 0; i < ANNALS_COUNT_OF(names); i++) {
 		if (bytes_is(name, names[i])) {
 			return true;

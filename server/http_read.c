@@ -2,6 +2,7 @@
  * events. */
 #include "http_events.h"
 #include "http_text.h"
+#include "http_typed.h"
 #include "proto_http.h"
 #include <annals/parse.h>
 #include <stdio.h>
@@ -31,6 +32,7 @@ struct http_read {
 	struct buf batches;
 	uint64_t next_offset; /* behind the batches */
 	struct http_event_walk walk;
+	struct http_typed_reader typed;
 	struct buf out;
 };
 
@@ -48,6 +50,7 @@ static void free_read(void *work)
 	buf_release(&read->batches);
 	buf_release(&read->out);
 	http_event_walk_release(&read->walk);
+	http_typed_reader_release(&read->typed);
 	free(read);
 }
 
@@ -242,7 +245,8 @@ static bool send_page_head(struct http_request *request, const struct op_read *o
 	snprintf(tag, sizeof(tag), "\"%u.%u.%llu-%llu.%u\"", read->topic->id, read->partition,
 		(unsigned long long)read->offset, (unsigned long long)read->end,
 		(unsigned)read->format);
-	const bool known = full && is_known(request, tag);
+	const bool lasting = full && read->walk.typed == NULL;
+	const bool known = lasting && is_known(request, tag);
 	http_begin(request, known ? 304 : 200, known ? NULL : read->content_type);
 	http_header(request, "Annals-First-Offset", "%llu",
 		(unsigned long long)op->request.first_offset);
@@ -250,11 +254,11 @@ static bool send_page_head(struct http_request *request, const struct op_read *o
 		request, "Annals-End-Offset", "%llu", (unsigned long long)op->request.end_offset);
 	http_header(request, "Annals-Next-Offset", "%llu", (unsigned long long)read->end);
 	http_header(request, "Link",
-		"</v1/topics/%s/partitions/%u/events?offset=%llu&limit=%llu>; rel=\"next\"",
+		"</v1/topics/%s/partitions/%u/events?offset=%llu&limit=%llu%s>; rel=\"next\"",
 		read->topic->name, read->partition, (unsigned long long)read->end,
-		(unsigned long long)read->limit);
+		(unsigned long long)read->limit, read->walk.typed != NULL ? "&data=json" : "");
 	http_header(request, "Vary", "Accept");
-	if (full) {
+	if (lasting) {
 		/* What is stored never changes: a page that is full stays as it is. */
 		http_header(request, "ETag", "%s", tag);
 		http_header(request, "Cache-Control", "private, max-age=86400");
@@ -407,6 +411,17 @@ static bool read_wait(struct http_request *request, uint64_t *ret_us)
 	return true;
 }
 
+/* What is shown as JSON depends on the registry and changes with it: no cache may keep it. */
+static bool read_data(struct http_request *request, struct http_read *read)
+{
+	bool wanted;
+	if (!http_typed_reader_read(&read->typed, request, &wanted)) {
+		return false;
+	}
+	read->walk.typed = wanted ? &read->typed : NULL;
+	return true;
+}
+
 void http_get_partition_events(struct http_request *request)
 {
 	struct http_read *read = new_read(request);
@@ -420,7 +435,8 @@ void http_get_partition_events(struct http_request *request)
 	read->format = format_kinds[choice];
 	read->content_type = formats[choice];
 	if (!read_from_param(request, read) || !read_wait(request, &read->wait_us) ||
-		!http_param_u64(request, "limit", LIMIT_INITIAL, 1, LIMIT_MAX, &read->limit)) {
+		!http_param_u64(request, "limit", LIMIT_INITIAL, 1, LIMIT_MAX, &read->limit) ||
+		!read_data(request, read)) {
 		return;
 	}
 	http_when_first(request, start_page);
@@ -446,7 +462,8 @@ static void send_event(struct http_request *request, const struct http_walked_ev
 	char tag[80];
 	snprintf(tag, sizeof(tag), "\"%u.%u.%llu\"", read->topic->id, read->partition,
 		(unsigned long long)read->offset);
-	const bool known = is_known(request, tag);
+	const bool lasting = read->walk.typed == NULL;
+	const bool known = lasting && is_known(request, tag);
 	int status = known ? 0 : http_event_write_json(&body, event);
 	if (status == 0 && !known) {
 		status = buf_add_byte(&body, '\n');
@@ -457,8 +474,10 @@ static void send_event(struct http_request *request, const struct http_walked_ev
 		return;
 	}
 	http_begin(request, known ? 304 : 200, known ? NULL : "application/cloudevents+json");
-	http_header(request, "ETag", "%s", tag);
-	http_header(request, "Cache-Control", "private, max-age=86400");
+	if (lasting) {
+		http_header(request, "ETag", "%s", tag);
+	}
+	http_header(request, "Cache-Control", lasting ? "private, max-age=86400" : "no-store");
 	http_send(request, known ? NULL : &body);
 }
 
@@ -494,7 +513,8 @@ void http_get_event(struct http_request *request)
 	static const char *const types[] = {"application/cloudevents+json", "application/json"};
 	struct http_read *read = new_read(request);
 	if (read == NULL || !http_path_number(request, 2, INT64_MAX, &read->offset) ||
-		http_choose(request, types, ANNALS_COUNT_OF(types)) < 0) {
+		http_choose(request, types, ANNALS_COUNT_OF(types)) < 0 ||
+		!read_data(request, read)) {
 		return;
 	}
 	if (ask(request, event_done, 1, 0) == 1) {

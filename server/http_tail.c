@@ -18,6 +18,7 @@ void http_tail_release(struct http_tail *tail)
 {
 	http_event_walk_release(&tail->walk);
 	http_filter_release(&tail->filter);
+	http_typed_reader_release(&tail->typed);
 	topic_unref(tail->topic);
 }
 
@@ -69,13 +70,16 @@ bool http_tail_read_params(
 {
 	struct http_head head;
 	struct bytes from, after, last;
+	bool json;
 	http_head_again(request, &head);
 	tail->start = initial;
 	if (!http_param(request, "from", &from) || !http_param(request, "after", &after) ||
 		!http_param(request, "lastEventId", &last) ||
-		!http_filter_read(&tail->filter, request, tail->topic)) {
+		!http_filter_read(&tail->filter, request, tail->topic) ||
+		!http_typed_reader_read(&tail->typed, request, &json)) {
 		return false;
 	}
+	tail->walk.typed = json ? &tail->typed : NULL;
 	/* A browser that reconnects sends the header beside the query of the first connection: the
 	 * header is newer. */
 	const struct bytes header = http_head_value(&head, "Last-Event-ID");

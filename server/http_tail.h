@@ -5,6 +5,7 @@
 
 #include "http_events.h"
 #include "http_filter.h"
+#include "http_typed.h"
 #include "proto_http.h"
 
 struct http_tail {
@@ -15,14 +16,15 @@ struct http_tail {
 	uint64_t skipped; /* events that the filter kept back since the caller set it to 0 */
 	uint64_t seen;    /* position of the last event that was looked at */
 	struct http_event_walk walk;
+	struct http_typed_reader typed;
 };
 
 /* Takes the topic's reference. */
 void http_tail_init(struct http_tail *tail, struct topic *topic);
 void http_tail_release(struct http_tail *tail);
 /*
- * Reads Last-Event-ID, ?lastEventId=, ?after= (a token "<topic id>.<position>"), ?from= and the
- * filter.
+ * Reads Last-Event-ID, ?lastEventId=, ?after= (a token "<topic id>.<position>"), ?from=, ?data= and
+ * the filter.
  * False: a problem was sent. A token of another topic of that name is ANNALS_E_TOPIC_RECREATED.
  */
 bool http_tail_read_params(struct http_tail *tail, struct http_request *request,

@@ -54,25 +54,47 @@ int http_typed_from_json(struct loop *loop, const struct topic *topic, struct re
 		       : 0;
 }
 
-int http_typed_to_json(struct loop *loop, struct record *record, struct buf *scratch)
+bool http_typed_reader_read(
+	struct http_typed_reader *reader, struct http_request *request, bool *ret_wanted)
+{
+	struct bytes text;
+
+	if (!http_param(request, "data", &text)) {
+		return false;
+	}
+	if (text.data != NULL && !bytes_is(text, "json") && !bytes_is(text, "stored")) {
+		http_problem(request, ANNALS_E_INVALID, "'data' is neither json nor stored", NULL);
+		return false;
+	}
+	reader->loop = http_loop(request);
+	*ret_wanted = bytes_is(text, "json");
+	return true;
+}
+
+void http_typed_reader_release(struct http_typed_reader *reader)
+{
+	buf_release(&reader->json);
+}
+
+int http_typed_to_json(struct http_typed_reader *reader, struct record *record)
 {
 	const struct protojson_print_options options = {
-		.output_bytes_max = 4 * BATCH_BODY_BYTES_MAX};
+		.output_bytes_max = 4 * (size_t)BATCH_BODY_BYTES_MAX};
 	const struct registry_version *version;
 	int status;
 
 	if (!record->has_data || !op_validate_is_protobuf(record->datacontenttype)) {
 		return 0;
 	}
-	version = version_of(loop, record);
+	version = version_of(reader->loop, record);
 	if (version == NULL) {
 		return 0;
 	}
-	buf_reset(scratch);
-	status = protojson_print(
-		version->schema->pool, version->message, record->data, &options, scratch, NULL);
+	buf_reset(&reader->json);
+	status = protojson_print(version->schema->pool, version->message, record->data, &options,
+		&reader->json, NULL);
 	if (status == 0) {
-		record->data = buf_bytes(scratch);
+		record->data = buf_bytes(&reader->json);
 		record->datacontenttype = bytes_text("application/json");
 	}
 	return status == ANNALS_E_NO_MEMORY ? status : 0;

@@ -8,7 +8,7 @@
 #ifndef SERVER_HTTP_TYPED_H
 #define SERVER_HTTP_TYPED_H
 
-#include "loop.h"
+#include "proto_http.h"
 #include <annals/record.h>
 
 /*
@@ -20,13 +20,24 @@
  */
 int http_typed_from_json(struct loop *loop, const struct topic *topic, struct record *record,
 	struct buf *scratch, struct error *err) ANNALS_MUST_CHECK;
+
+/* What a reader asked for with ?data=json. */
+struct http_typed_reader {
+	struct loop *loop;
+	struct buf json; /* of the last event */
+};
+/* Reads ?data=: `json`, or `stored`, which is the default. *ret_wanted: events are to be converted,
+ * the reader is set up. False: a problem was sent and the request is gone. */
+bool http_typed_reader_read(struct http_typed_reader *reader, struct http_request *request,
+	bool *ret_wanted) ANNALS_MUST_CHECK;
+/* Of zeroed memory: a no-op. */
+void http_typed_reader_release(struct http_typed_reader *reader);
 /*
  * Makes protobuf data its canonical JSON (protojson.h), by the schema that the event names or the
- * latest one; record->data then points into scratch, which is emptied first, and datacontenttype is
+ * latest one; record->data then points into the reader until its next use, and datacontenttype is
  * "application/json". An event that has no schema, or whose data has no JSON form, stays as it is.
  * ANNALS_E_NO_MEMORY.
  */
-int http_typed_to_json(
-	struct loop *loop, struct record *record, struct buf *scratch) ANNALS_MUST_CHECK;
+int http_typed_to_json(struct http_typed_reader *reader, struct record *record) ANNALS_MUST_CHECK;
 
 #endif

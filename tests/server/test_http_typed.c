@@ -141,6 +141,45 @@ START_TEST(test_http_typed_json_is_kept_as_protobuf)
 }
 END_TEST
 
+START_TEST(test_http_typed_is_read_as_json)
+{
+	static const char shown[] = "\"data\":{\"quakeId\":\"us1\",\"place\":\"Fiy\"}";
+	const struct http_response *response;
+	struct http_client client;
+	char value[1024];
+	ask_for(201, "PUT", "/v1/topics/quakes", NULL, "{\"validation\":\"warn\"}");
+	ask_for(200, "POST", EVENTS, STRUCTURED, event("quake.Event", "1", GOOD));
+	ask_for(200, "POST", EVENTS, STRUCTURED, event("quake.Event", "2", BAD));
+	ask_for(200, "POST", EVENTS, STRUCTURED, event("none", "3", GOOD));
+	response =
+		ask("GET", "/v1/topics/quakes/partitions/0/events?from=earliest&limit=3&data=json",
+			NULL, NULL);
+	ck_assert_int_eq(response->status, 200);
+	const char *text = (const char *)response->body.data;
+	/* What has no JSON form, for want of a schema or of UTF-8, is as it is stored. */
+	ck_assert_uint_eq(count_of(text, shown), 1);
+	ck_assert_uint_eq(count_of(text, "\"datacontenttype\":\"application/json\""), 1);
+	ck_assert_uint_eq(count_of(text, "data_base64"), 2);
+	ck_assert_ptr_nonnull(strstr(response_header(response, "Link", value), "data=json"));
+	ck_assert_str_eq(response_header(response, "ETag", value), "");
+	ck_assert_str_eq(response_header(response, "Cache-Control", value), "no-store");
+	text = ask_for(200, "GET", "/v1/topics/quakes/partitions/0/events/0?data=json", NULL, NULL);
+	ck_assert_ptr_nonnull(find_text(text, shown));
+	text = ask_for(
+		200, "GET", "/v1/topics/quakes/partitions/0/events/0?data=stored", NULL, NULL);
+	ck_assert_ptr_nonnull(find_text(text, "\"data_base64\":\"" GOOD "\""));
+	response = ask("GET", EVENTS "?from=earliest&data=json", NULL, NULL);
+	ck_assert_uint_eq(count_of((const char *)response->body.data, shown), 1);
+	ck_assert_ptr_nonnull(strstr(response_header(response, "Link", value), "data=json"));
+	ask_problem(400, "invalid-argument", "'data'", "GET", EVENTS "?data=xml", NULL, NULL);
+	client_open(&client);
+	client_send_text(&client, "GET " EVENTS "?from=earliest&data=json HTTP/1.1\r\nHost: x\r\n"
+				  "Accept: text/event-stream\r\n\r\n");
+	ck_assert_ptr_nonnull(client_read_until(&client, shown));
+	client_close(&client);
+}
+END_TEST
+
 START_TEST(test_http_typed_warned_json_keeps_its_bytes)
 {
 	ask_for(201, "PUT", "/v1/topics/quakes", NULL, "{\"validation\":\"warn\"}");
@@ -169,4 +208,4 @@ SUITE_MAIN("http_typed", typed_setup, server_teardown,
 	test_http_typed_enforce_refuses_whole_appends, test_http_typed_data_must_be_protobuf,
 	test_http_typed_warn_stores_and_counts, test_http_typed_repeats_get_their_first_answer,
 	test_http_typed_json_is_kept_as_protobuf, test_http_typed_warned_json_keeps_its_bytes,
-	test_http_typed_settings_are_checked)
+	test_http_typed_is_read_as_json, test_http_typed_settings_are_checked)
