@@ -121,8 +121,11 @@ static void refuse(struct listener *listener, int fd)
 static void on_retry(struct loop_timer *timer)
 {
 	struct listener *listener = ANNALS_CONTAINER_OF(timer, struct listener, retry);
+	if (event_add(listener->event, NULL) != 0) {
+		loop_timer_set(listener->loop, &listener->retry, RETRY_NS);
+		return;
+	}
 	listener->paused = false;
-	(void)event_add(listener->event, NULL);
 }
 
 static void pause_accepting(struct listener *listener)

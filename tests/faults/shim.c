@@ -468,16 +468,18 @@ EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 	return syscall(SYS_sendmsg, fd, &copy, flags);
 }
 
+/* The kernel interrupts only the wait, and lacks memory only for a registration. */
 EXPORT int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
 {
-	return fails(effect_of(SHIM_EPOLL, fd))
+	return operation != EPOLL_CTL_DEL && shim_control()->effect != EINTR &&
+			       fails(effect_of(SHIM_EPOLL, fd))
 		       ? -1
 		       : (int)syscall(SYS_epoll_ctl, epoll, operation, fd, event);
 }
 
 EXPORT int epoll_wait(int epoll, struct epoll_event *events, int count, int timeout_ms)
 {
-	return fails(effect_of(SHIM_EPOLL, -1))
+	return shim_control()->effect == EINTR && fails(effect_of(SHIM_EPOLL, -1))
 		       ? -1
 		       : (int)syscall(SYS_epoll_pwait, epoll, events, count, timeout_ms, NULL, 0);
 }
