@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "../schema/quake_sets.h"
+#include "../schema/sample_set.h"
 #include "random_record.h"
 #include "wire.pb-c.h"
 
@@ -257,6 +259,66 @@ static void write_cloudevents(void)
 	write_text("cloudevent", "broken", "{\"specversion\":\"1.0\",\"id\":\"\\ud800\",}");
 }
 
+/* The low bits of the first byte are the places in fuzz_validate.c's table, the others options. */
+static void write_validate(void)
+{
+	struct buf deep = BUF_INIT;
+	write_seed("validate", "quake-empty", 7, bytes_text(""));
+	write_seed("validate", "tag-zero", 2, bytes_text("\x02\x01"));
+	write_seed("validate", "tag-largest", 2, bytes_text("\xf8\xff\xff\xff\x0f\x01"));
+	write_seed("validate", "tag-too-large", 2, bytes_text("\xf8\xff\xff\xff\x1f\x01"));
+	write_seed("validate", "bad-utf8", 2, bytes_text("\x0a\x02\xc0\x80"));
+	write_seed("validate", "cut-text", 2,
+		bytes_text("\x0a\x7f"
+			   "a"));
+	write_seed("validate", "long-varint", 2,
+		bytes_text("\x50\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"));
+	write_seed("validate", "length-2-63", 2,
+		bytes_text("\x0a\xff\xff\xff\xff\xff\xff\xff\xff\x7f"));
+	for (int i = 0; i < 200; i++) {
+		must(buf_add(&deep, "\x0b", 1));
+	}
+	write_seed("validate", "open-groups", 0, buf_bytes(&deep));
+	buf_reset(&deep);
+	/* Lists in lists: ListValue.values[0].list_value... */
+	for (int i = 120; i > 0; i--) {
+		const uint8_t level[] = {0x32, (uint8_t)i};
+		must(buf_add(&deep, level, sizeof(level)));
+	}
+	write_seed("validate", "lists-in-lists", 5, buf_bytes(&deep));
+	buf_release(&deep);
+}
+
+static void write_descriptors(void)
+{
+	static const uint8_t *const sets[] = {sample_set, quake_set1, quake_set2, quake_set3};
+	static const size_t sizes[] = {
+		sizeof(sample_set), sizeof(quake_set1), sizeof(quake_set2), sizeof(quake_set3)};
+	static const char *const names[] = {"sample", "quake1", "quake2", "quake3"};
+	for (size_t i = 0; i < ANNALS_COUNT_OF(sets); i++) {
+		write_seed("descriptor", names[i], -1, bytes_of(sets[i], sizes[i]));
+	}
+	write_seed("descriptor", "imports-itself", -1,
+		bytes_text("\x0a\x06\x0a\x01"
+			   "a\x1a\x01"
+			   "a"));
+	write_seed("descriptor", "circle", -1,
+		bytes_text("\x0a\x06\x0a\x01"
+			   "a\x1a\x01"
+			   "b\x0a\x06\x0a\x01"
+			   "b\x1a\x01"
+			   "a"));
+	/* Messages: `M { M m = 1; }` and a field whose number is 2^29. */
+	write_seed("descriptor", "recursive", -1,
+		bytes_text("\x0a\x14\x0a\x01"
+			   "a\x22\x0f\x0a\x01M\x12\x0a\x0a\x01m\x18\x01"
+			   "(\x0b\x32\x01M"));
+	write_seed("descriptor", "number-2-29", -1,
+		bytes_text("\x0a\x15\x0a\x01"
+			   "a\x22\x10\x0a\x01M\x12\x0b\x0a\x01m\x18"
+			   "\x80\x80\x80\x80\x02(\x05"));
+}
+
 int main(int argc, char **argv)
 {
 	struct buf body = BUF_INIT;
@@ -274,6 +336,8 @@ int main(int argc, char **argv)
 	write_frames(buf_bytes(&append), buf_bytes(&body));
 	write_http();
 	write_cloudevents();
+	write_validate();
+	write_descriptors();
 	buf_release(&body);
 	buf_release(&stored);
 	buf_release(&append);
