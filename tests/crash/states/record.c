@@ -49,7 +49,8 @@ static struct {
 	unsigned end_in;  /* records until the process ends */
 	int fail_errno;
 	void (*watch)(dev_t dev, ino_t ino, uint64_t offset, int64_t size);
-} recorder = {.mutex = PTHREAD_MUTEX_INITIALIZER, .trace_fd = -1};
+	/* Recursive: a sanitizer that reports something opens files from within these calls. */
+} recorder = {.mutex = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP, .trace_fd = -1};
 
 /* The C library's own functions. */
 static struct {

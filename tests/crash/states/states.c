@@ -9,7 +9,8 @@
  *
  * --no-trace: do not keep the trace of a round in which something was found.
  * --states counts over all rounds; each round records a new trace. 0: every state there is.
- * Exit code 0: nothing wrong; 1: something was; the trace is then kept and named.
+ * Exit code 0: nothing wrong; 1: something was; the trace is then kept and named. A life or a state
+ * that does not end is a problem too: it is named, with where its threads stand.
  */
 #include "image.h"
 #include "promise.h"
@@ -28,15 +29,20 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define JOBS_MAX 64u
 #define LIVES 3u
 #define PROBLEMS_SHOWN 10u
 #define BUDGET_AFTER_FAILURE 200u
+#define LIFE_SECONDS_MAX 120u /* a life takes a few seconds, a few more under a sanitizer */
+#define STATE_SECONDS_MAX 60u /* a state takes far less than one */
 
 struct settings {
 	uint64_t states, seed, seconds;
@@ -52,6 +58,7 @@ struct progress {
 		unsigned point;
 		uint64_t state;
 		uint64_t checked;
+		uint64_t steps; /* points passed and states begun */
 	} job[JOBS_MAX];
 	unsigned problems;
 	uint64_t deadline_ns;
@@ -78,7 +85,103 @@ __attribute__((format(printf, 2, 3))) static void make_path(
 	va_end(args);
 }
 
+/* ---- Children ---- */
+
+static pid_t start_child(void)
+{
+	pid_t child;
+
+	(void)fflush(stdout);
+	child = fork();
+	if (child < 0) {
+		die("cannot fork");
+	}
+	if (child == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* nobody waits for it then */
+	}
+	return child;
+}
+
+/* One line of a file of the kernel's about a thread, in quotes. */
+static void print_line_of(pid_t child, const char *thread, const char *name)
+{
+	char path[PATH_MAX], line[256];
+	FILE *file;
+
+	make_path(path, "/proc/%d/task/%s/%s", (int)child, thread, name);
+	file = fopen(path, "re");
+	if (file == NULL) {
+		return;
+	}
+	if (fgets(line, sizeof(line), file) != NULL) {
+		line[strcspn(line, "\n")] = 0;
+		(void)printf(" %s '%s'", name, line);
+	}
+	(void)fclose(file);
+}
+
+/* Where each thread of a child waits, and in which call. */
+static void print_threads(pid_t child)
+{
+	char path[PATH_MAX];
+	DIR *dir;
+	const struct dirent *entry;
+
+	make_path(path, "/proc/%d/task", (int)child);
+	dir = opendir(path);
+	while (dir != NULL && (entry = readdir(dir)) != NULL) {
+		if (entry->d_name[0] == '.') {
+			continue;
+		}
+		(void)printf("  process %d thread %s:", (int)child, entry->d_name);
+		print_line_of(child, entry->d_name, "comm");
+		print_line_of(child, entry->d_name, "wchan");
+		print_line_of(child, entry->d_name, "syscall");
+		(void)printf("\n");
+	}
+	if (dir != NULL) {
+		(void)closedir(dir);
+	}
+}
+
+static void end_child(pid_t child)
+{
+	int status;
+
+	(void)kill(child, SIGKILL);
+	(void)waitpid(child, &status, 0);
+}
+
+static void pause_shortly(void)
+{
+	const struct timespec pause = {0, 10000000};
+
+	(void)nanosleep(&pause, NULL);
+}
+
 /* ---- Recording ---- */
+
+/* False: it did not end in time, and was killed. */
+static bool wait_for_life(pid_t child, unsigned life, int *ret_status)
+{
+	uint64_t limit = clock_monotonic_ns() + LIFE_SECONDS_MAX * UINT64_C(1000000000);
+	pid_t ended;
+
+	while ((ended = waitpid(child, ret_status, WNOHANG)) == 0) {
+		if (clock_monotonic_ns() > limit) {
+			(void)printf("PROBLEM: the workload's life %u hangs: no end after %u s\n",
+				life, LIFE_SECONDS_MAX);
+			print_threads(child);
+			end_child(child);
+			return false;
+		}
+		pause_shortly();
+	}
+	if (ended != child) {
+		die("cannot wait");
+	}
+	return true;
+}
 
 /* False: the life ended as it should not. */
 static bool record_life(const char *dir, const char *trace, unsigned life, uint64_t seed)
@@ -91,17 +194,15 @@ static bool record_life(const char *dir, const char *trace, unsigned life, uint6
 	make_path(data_dir, "%s/data", dir);
 	workload.requests = 250;
 	workload.end_after = life < LIVES ? 800 + (unsigned)random_below(&random, 3500) : 0;
-	pid_t child = fork();
-	if (child < 0) {
-		die("cannot fork");
-	}
+	pid_t child = start_child();
 	if (child == 0) {
 		record_start(dir, trace);
 		workload_run(&workload);
 		_exit(0);
 	}
-	if (waitpid(child, &status, 0) != child) {
-		die("cannot wait");
+	if (!wait_for_life(child, life, &status)) {
+		progress->problems++;
+		return false;
 	}
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
 		(void)printf("PROBLEM: the workload's life %u ended with %s %d\n", life,
@@ -211,6 +312,12 @@ static uint64_t pick(uint64_t index, uint64_t wanted, uint64_t total, uint64_t s
 			   (total - 2);
 }
 
+/* The parent looks for these: a job that makes none for a minute hangs. */
+static void step(unsigned job)
+{
+	(void)__atomic_add_fetch(&progress->job[job].steps, 1, __ATOMIC_RELAXED);
+}
+
 static void check_point(struct image *image, struct promises *promises, const char *dir,
 	unsigned job, uint64_t wanted, uint64_t *number)
 {
@@ -229,6 +336,7 @@ static void check_point(struct image *image, struct promises *promises, const ch
 		}
 		progress->job[job].point = image_point(image);
 		progress->job[job].state = state;
+		step(job);
 		image_build(image, state, settings.seed * 1000003 + image_point(image));
 		image_begin_use(image);
 		check(promises, data_dir, state, access(data_dir, F_OK) == 0, &verdict);
@@ -257,6 +365,7 @@ static void run_job(const char *trace, const char *dir, unsigned job, uint64_t w
 	}
 	image = image_open(trace, own);
 	while (image_next(image, take_mark, promises)) {
+		step(job);
 		if (settings.one ? image_point(image) == settings.point
 				 : image_point(image) % settings.every == 0) {
 			check_point(image, promises, own, job, wanted, &number);
@@ -335,19 +444,73 @@ static uint64_t checked(void)
 	return sum;
 }
 
-static void wait_for_jobs(const pid_t *jobs)
+static void judge_end(unsigned job, int status)
 {
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+		return;
+	}
+	(void)printf("PROBLEM: point %u state %" PRIu64 ": ended with %s %d\n",
+		progress->job[job].point, progress->job[job].state,
+		WIFEXITED(status) ? "exit code" : "signal",
+		WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
+	progress->problems++;
+}
+
+/* Says where all jobs stand, and ends them. */
+static void give_up(pid_t *jobs, unsigned hanging)
+{
+	(void)printf(
+		"PROBLEM: job %u hangs: nothing happened for %u s\n", hanging, STATE_SECONDS_MAX);
 	for (unsigned job = 0; job < settings.jobs; job++) {
-		int status;
-		if (waitpid(jobs[job], &status, 0) == jobs[job] && WIFEXITED(status) &&
-			WEXITSTATUS(status) == 0) {
+		if (jobs[job] == 0) {
 			continue;
 		}
-		(void)printf("PROBLEM: point %u state %" PRIu64 ": ended with %s %d\n",
+		(void)printf(" job %u: point %u state %" PRIu64 ", %" PRIu64 " checked\n", job,
 			progress->job[job].point, progress->job[job].state,
-			WIFEXITED(status) ? "exit code" : "signal",
-			WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
-		progress->problems++;
+			progress->job[job].checked);
+		print_threads(jobs[job]);
+	}
+	for (unsigned job = 0; job < settings.jobs; job++) {
+		if (jobs[job] != 0) {
+			end_child(jobs[job]);
+			jobs[job] = 0;
+		}
+	}
+	progress->problems++;
+}
+
+static void wait_for_jobs(pid_t *jobs)
+{
+	struct {
+		uint64_t step, since_ns;
+	} last[JOBS_MAX] = {{0}};
+	unsigned running = settings.jobs;
+
+	for (unsigned job = 0; job < settings.jobs; job++) {
+		last[job].since_ns = clock_monotonic_ns();
+	}
+	while (running > 0) {
+		for (unsigned job = 0; job < settings.jobs; job++) {
+			int status;
+			uint64_t step =
+				__atomic_load_n(&progress->job[job].steps, __ATOMIC_RELAXED);
+			if (jobs[job] == 0) {
+				continue;
+			}
+			if (waitpid(jobs[job], &status, WNOHANG) != 0) {
+				judge_end(job, status);
+				jobs[job] = 0;
+				running--;
+			} else if (step != last[job].step) {
+				last[job].step = step;
+				last[job].since_ns = clock_monotonic_ns();
+			} else if (clock_monotonic_ns() - last[job].since_ns >
+				   STATE_SECONDS_MAX * UINT64_C(1000000000)) {
+				give_up(jobs, job);
+				return;
+			}
+		}
+		pause_shortly();
 	}
 }
 
@@ -358,7 +521,7 @@ static void check_trace(const char *trace, const char *dir, uint64_t budget)
 	pid_t jobs[JOBS_MAX];
 
 	for (unsigned job = 0; job < settings.jobs; job++) {
-		jobs[job] = fork();
+		jobs[job] = start_child();
 		if (jobs[job] == 0) {
 			run_job(trace, dir, job, wanted);
 			exit(0);
