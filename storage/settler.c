@@ -482,7 +482,8 @@ static void release_settled(struct settling *run)
 	}
 	keep = tail_oldest_block(tail);
 	keep = keep != 0 ? keep : shard->last_block;
-	keep = index_keep_block(shard, keep);
+	keep = ANNALS_MUTATION("trim_unsettled") ? shard->last_block
+						 : index_keep_block(shard, keep);
 	(void)pthread_cond_signal(&tail->less);
 	(void)pthread_mutex_unlock(&tail->mutex);
 	shard->counters.settle_commits++;
@@ -668,34 +669,45 @@ static int clean_up(struct shard *shard, struct error *err)
 	return more;
 }
 
+uint64_t settler_turn(struct shard *shard, bool *ret_for_work)
+{
+	struct error err = {0};
+	uint64_t wait_ns = housekeeping(shard);
+	int status = shard->state == STORE_READ_ONLY ? 0 : settle_once(shard, &err);
+
+	if (status >= 0 && shard->state != STORE_READ_ONLY) {
+		int more = clean_up(shard, &err);
+		status = more < 0 ? more : status + more;
+		more = status < 0 ? 0 : index_settle_step(shard, &err);
+		status = more < 0 ? more : status + more;
+	}
+	*ret_for_work = shard->state != STORE_READ_ONLY;
+	if (status == ANNALS_E_STORAGE_FULL || status == ANNALS_E_NO_MEMORY) {
+		/* The tail and the journal keep what is waiting; appends stop when they are
+		 * full. */
+		shard->settling_is_blocked = true;
+		*ret_for_work = false;
+		return BLOCKED_RETRY_NS;
+	}
+	if (status < 0) {
+		shard_fail(shard, err.text);
+		return 0;
+	}
+	shard->settling_is_blocked = false;
+	return status == 0 ? wait_ns : 0;
+}
+
 void *settler_main(void *arg)
 {
 	struct shard *shard = arg;
-	struct error err = {0};
 	bool stops = false;
-	thread_set_name("annals-settler");
 
+	thread_set_name("annals-settler");
 	while (!stops) {
-		uint64_t wait_ns = housekeeping(shard);
-		int status = shard->state == STORE_READ_ONLY ? 0 : settle_once(shard, &err);
-		if (status >= 0 && shard->state != STORE_READ_ONLY) {
-			int more = clean_up(shard, &err);
-			status = more < 0 ? more : status + more;
-			more = status < 0 ? 0 : index_settle_step(shard, &err);
-			status = more < 0 ? more : status + more;
-		}
-		if (status == ANNALS_E_STORAGE_FULL || status == ANNALS_E_NO_MEMORY) {
-			/* The tail and the journal keep what is waiting; appends stop when they are
-			 * full. */
-			shard->settling_is_blocked = true;
-			wait_until(shard, BLOCKED_RETRY_NS, false);
-		} else if (status < 0) {
-			shard_fail(shard, err.text);
-		} else {
-			shard->settling_is_blocked = false;
-		}
-		if (status == 0) {
-			wait_until(shard, wait_ns, shard->state != STORE_READ_ONLY);
+		bool for_work;
+		uint64_t wait_ns = settler_turn(shard, &for_work);
+		if (wait_ns > 0) {
+			wait_until(shard, wait_ns, for_work);
 		}
 		(void)pthread_mutex_lock(&shard->tail.mutex);
 		stops = shard->settler_stops;

@@ -1,4 +1,5 @@
 #include "shard.h"
+#include "facts.h"
 #include "receipts.h"
 #include "rows.h"
 #include "topic_index.h"
@@ -136,13 +137,30 @@ int shard_open(struct shard **ret, const struct store_options *options, const ch
 	/* The names of both, which may just have been made. */
 	status = status != 0 ? status : store_files_sync_dir(dir, err);
 	status = status != 0 ? status : recovery_run(shard, err);
-	status = status != 0 ? status : start_threads(shard, err);
+	if (status == 0 && !options->stepped) {
+		status = start_threads(shard, err);
+	}
 	if (status != 0) {
 		shard_close(shard);
 		return status;
 	}
 	*ret = shard;
 	return 0;
+}
+
+/* What no writer will ever take: a stepped store's requests. */
+static void refuse_waiting(struct shard *shard)
+{
+	struct list_node *node;
+
+	while ((node = list_pop(&shard->queue.requests)) != NULL) {
+		struct store_request *request = LIST_ENTRY(node, struct store_request, node);
+		if (request->operation == STORE_APPEND) {
+			facts_free(((struct append_request *)request)->facts);
+			((struct append_request *)request)->facts = NULL;
+		}
+		admit_refuse(request, ANNALS_E_UNAVAILABLE, "the store closed first");
+	}
 }
 
 static void stop_writer(struct shard *shard)
@@ -154,6 +172,7 @@ static void stop_writer(struct shard *shard)
 	if (shard->writer_started) {
 		(void)pthread_join(shard->writer_thread, NULL);
 	}
+	refuse_waiting(shard);
 }
 
 static void stop_settler(struct shard *shard)

@@ -127,8 +127,8 @@ struct shard {
 	uint32_t sweep_topic, sweep_partition; /* where the last sweep stopped */
 	uint64_t next_retention_ns, next_usage_ns;
 	uint64_t unlooked_bytes; /* settled since retention looked */
-	void *retention; /* retention.c's */
-	void *expiry;    /* receipts.c's */
+	void *retention;         /* retention.c's */
+	void *expiry;            /* receipts.c's */
 };
 
 /* A deleted topic whose rows and chunks are still in LMDB. */
@@ -158,6 +158,9 @@ int writer_submit(struct shard *shard, struct store_request *request, bool wake,
 	struct error *err) ANNALS_MUST_CHECK;
 void writer_wake(struct shard *shard);
 void *writer_main(void *shard);
+/* One turn of the writer: takes what is submitted, admits it and commits. False when the store
+ * closes and nothing is left; of a stepped store, when nothing was there. */
+bool writer_turn(struct shard *shard);
 /* Commits the draft if it holds anything. */
 void writer_commit(struct shard *shard);
 /* Forgets what the draft noted of an append that could not be placed, by committing the rest. */
@@ -178,6 +181,9 @@ int recovery_load_partitions(struct shard *shard, struct topic_state *state, uin
 
 /* settler.c */
 void *settler_main(void *shard);
+/* One turn of the settler: housekeeping that is due, one settle commit, some cleaning up. Returns
+ * how long to sleep in nanoseconds; 0: there is more to do. *ret_for_work: work ends the sleep. */
+uint64_t settler_turn(struct shard *shard, bool *ret_for_work);
 /* Both under tail.mutex: wakes the settler if it is time to settle. */
 void settler_wake(struct shard *shard);
 bool settler_has_work(struct shard *shard);

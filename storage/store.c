@@ -48,8 +48,8 @@ static int check_options(const struct store_options *options, struct error *err)
 			"a journal segment has at least 256 KiB, and four times the largest "
 			"block");
 	}
-	if (options->tail_bytes_max < (1u << 20) || options->reader_threads == 0 ||
-		options->queue_requests_max == 0) {
+	if ((options->tail_bytes_max < (1u << 20) && !options->stepped) ||
+		options->reader_threads == 0 || options->queue_requests_max == 0) {
 		return error_fail(err, ANNALS_E_INVALID,
 			"the tail has at least 1 MiB, and there is at least one reader thread and "
 			"one place in the queue");
@@ -254,7 +254,7 @@ void store_wake_writer(struct store *store)
 int store_read(struct store *store, struct store_request *request, unsigned flags)
 {
 	bool may_block = (flags & STORE_READ_NO_BLOCK) == 0;
-	int waits = readers_run(store->shard, request, may_block);
+	int waits = readers_run(store->shard, request, may_block || store->shard->options.stepped);
 
 	if (waits == 1) {
 		readers_submit(store->shard, request);

@@ -136,8 +136,8 @@ void writer_wake(struct shard *shard)
 	(void)pthread_mutex_unlock(&shard->queue.mutex);
 }
 
-/* Waits for work. What was taken before is answered by now and counts no longer. False when the
- * store closes and nothing is left. */
+/* Waits for work, but in a stepped store. What was taken before is answered by now and counts no
+ * longer. False when the store closes and nothing is left. */
 static bool take_requests(struct shard *shard, struct list_node *requests)
 {
 	struct shard_queue *queue = &shard->queue;
@@ -145,7 +145,7 @@ static bool take_requests(struct shard *shard, struct list_node *requests)
 	(void)pthread_mutex_lock(&queue->mutex);
 	queue->bytes -= queue->taken_bytes;
 	queue->count -= queue->taken_count;
-	while (list_is_empty(&queue->requests) && !queue->closing) {
+	while (list_is_empty(&queue->requests) && !queue->closing && !shard->options.stepped) {
 		queue->writer_sleeps = true;
 		(void)pthread_cond_wait(&queue->filled, &queue->mutex);
 	}
@@ -167,7 +167,7 @@ static void wait_for_room(struct shard *shard)
 	while ((tail->bytes + shard->overlay.bytes >= tail->bytes_max ||
 		       shard->index.bytes >= INDEX_BYTES_MAX) &&
 		!shard->settling_is_blocked && shard->state != STORE_READ_ONLY &&
-		!shard->settler_stops) {
+		!shard->settler_stops && !shard->options.stepped) {
 		struct timespec until;
 		(void)clock_gettime(CLOCK_MONOTONIC, &until);
 		until.tv_nsec += 50000000;
@@ -375,19 +375,28 @@ void writer_discard_notes(struct shard *shard)
 	}
 }
 
+bool writer_turn(struct shard *shard)
+{
+	struct list_node requests, *node;
+
+	list_init(&requests);
+	if (!take_requests(shard, &requests)) {
+		return false;
+	}
+	while ((node = list_pop(&requests)) != NULL) {
+		admit_request(shard, LIST_ENTRY(node, struct store_request, node));
+	}
+	writer_commit(shard);
+	return true;
+}
+
 void *writer_main(void *arg)
 {
 	struct shard *shard = arg;
-	struct list_node requests, *node;
 
 	thread_set_name("annals-writer");
 	thread_set_slice(THREAD_SLICE_WRITER_NS);
-	list_init(&requests);
-	while (take_requests(shard, &requests)) {
-		while ((node = list_pop(&requests)) != NULL) {
-			admit_request(shard, LIST_ENTRY(node, struct store_request, node));
-		}
-		writer_commit(shard);
+	while (writer_turn(shard)) {
 	}
 	return NULL;
 }

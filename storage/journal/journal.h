@@ -114,5 +114,8 @@ extern const struct journal_ops journal_memory_ops;
 extern const struct journal_ops journal_fault_ops;
 /* All by name, ended by NULL. */
 extern const struct journal_ops *const journal_implementations[];
+/* Simulation: one more, of the caller's own; NULL takes it back. Set it before journals are opened.
+ */
+void journal_set_simulated(const struct journal_ops *ops);
 
 #endif

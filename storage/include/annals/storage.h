@@ -44,6 +44,10 @@ struct store_options {
 	uint64_t retention_interval_us; /* how often retention is looked at, default 1 s */
 	uint64_t disk_reserve_bytes; /* kept free for offset commits and deletes, default 64 MiB */
 	uint32_t topics_max;         /* default 100,000 */
+	bool stepped; /* simulation: no thread is started, the turns of storage/shard.h do the work
+			 when the caller says so. The tail then grows past tail_bytes_max rather
+			 than wait, every read happens in store_read(), and store_close() answers
+			 what still waits with ANNALS_E_UNAVAILABLE */
 };
 void store_options_init(struct store_options *options);
 
