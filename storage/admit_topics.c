@@ -121,7 +121,12 @@ void admit_topic_update(struct shard *shard, struct topic_request *request)
 			request->name, state->partition_count);
 		return;
 	}
-	topic = *state->topic;
+	/* Not the whole struct: others count references to it meanwhile. */
+	topic = (struct topic){.id = state->topic->id,
+		.created_us = state->topic->created_us,
+		.config = state->topic->config};
+	memcpy(topic.uuid, state->topic->uuid, sizeof(topic.uuid));
+	memcpy(topic.name, state->topic->name, sizeof(topic.name));
 	if (request->config.streams != topic.config.streams ||
 		request->config.query_index != topic.config.query_index) {
 		admit_refusef(&request->base, ANNALS_E_CONFLICT,

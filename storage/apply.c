@@ -57,14 +57,13 @@ int topic_decode(struct bytes encoded, struct topic **ret, struct error *err)
 int topic_encode(const struct topic *topic, struct buf *out)
 {
 	Annals__V1__TopicRecord record;
-	struct topic copy = *topic;
 	int status;
 
 	annals__v1__topic_record__init(&record);
 	record.id = topic->id;
-	record.uuid.data = copy.uuid;
-	record.uuid.len = sizeof(copy.uuid);
-	record.name = copy.name;
+	record.uuid.data = (uint8_t *)(uintptr_t)topic->uuid;
+	record.uuid.len = sizeof(topic->uuid);
+	record.name = (char *)(uintptr_t)topic->name;
 	record.partitions = topic->config.partitions;
 	record.created_us = topic->created_us;
 	record.retention_age_us = topic->config.retention_age_us;
