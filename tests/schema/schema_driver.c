@@ -5,15 +5,17 @@
  * An answer is a 32-bit little-endian status and one part: a result, or the error's text.
  *
  *   D set -    -        build a pool on what is built in; it is used by all later cases
- *   O set -    -        build the "old" pool for C
+ *   O set -    -        build the "old" pool for C and P
  *   V type bytes flags  validate; flags: bits 0 unknown fields, 1 unknown enums, 2 wire mismatch
  *                       allowed, 3 required may be missing
+ *   P type bytes -      project a message of the old pool to the new one
  *   C file -    -       compare the file of the old pool with that of the new; a line per finding:
  *                       rule, breaks, path
  */
 #include <annals/buf.h>
 #include <annals/compat.h>
 #include <annals/descriptor.h>
+#include <annals/project.h>
 #include <annals/validate.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,6 +72,18 @@ static int validate(struct driver *driver)
 	return status == 0 ? buf_add(&driver->out, &result, sizeof(result)) : status;
 }
 
+static int project(struct driver *driver)
+{
+	const struct descriptor_message *old_type = type_of(driver, driver->old);
+	const struct descriptor_message *new_type = type_of(driver, driver->pool);
+	struct project_report report;
+	if (old_type == NULL || new_type == NULL) {
+		return ANNALS_E_NOT_FOUND;
+	}
+	return project_message(old_type, new_type, buf_bytes(&driver->parts[1]), 1u << 20,
+		&driver->out, &report, &driver->err);
+}
+
 static int compare(struct driver *driver)
 {
 	const struct bytes name = buf_bytes(&driver->parts[0]);
@@ -105,7 +119,7 @@ static int build_old(struct driver *driver)
 }
 
 static const struct verb verbs[] = {
-	{'C', compare}, {'D', build_new}, {'O', build_old}, {'V', validate}};
+	{'C', compare}, {'D', build_new}, {'O', build_old}, {'P', project}, {'V', validate}};
 
 static int read_part(struct buf *part)
 {

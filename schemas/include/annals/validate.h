@@ -39,7 +39,8 @@ struct validate_result {
 
 /*
  * options may be NULL: all zero. ret_result may be NULL, which is faster; else it is written on
- * success. Errors name the path and the byte: "'items[3].name', byte 118: not UTF-8".
+ * success. Errors name the path and the byte: "'items[3].name', byte 118: not UTF-8". Messages have
+ * their place in a repeated field, other values only their byte.
  *
  * ANNALS_E_MALFORMED: no message of any type; ANNALS_E_VALIDATION: none of this one;
  * ANNALS_E_TOO_LARGE: nested too deep.
