@@ -31,7 +31,7 @@ void http_batcher_release(struct http_batcher *batcher)
 	free(batcher->parts);
 	free(batcher->slots);
 	free(batcher->runs);
-	buf_release(&batcher->protobuf);
+	http_typed_event_free(batcher->typed);
 	topic_unref(batcher->topic);
 	*batcher = (struct http_batcher){0};
 }
@@ -147,18 +147,18 @@ static int check_key(
 int http_batcher_add(struct http_batcher *batcher, const struct record *record, struct error *err)
 {
 	struct record keyed = *record;
-	const int status = check_key(batcher, record, err);
+	int status = 0;
+	if (batcher->topic->config.validation != VALIDATION_OFF) {
+		status = http_typed_take(
+			&batcher->typed, batcher->loop, batcher->topic, &keyed, err);
+	}
+	status = status != 0 ? status : check_key(batcher, &keyed, err);
 	if (status != 0) {
 		return status;
 	}
 	if (batcher->has_key) {
 		keyed.has_key = true;
 		keyed.key = batcher->key;
-	}
-	const int converted = http_typed_from_json(
-		batcher->loop, batcher->topic, &keyed, &batcher->protobuf, err);
-	if (converted != 0) {
-		return converted;
 	}
 	return add(batcher, &keyed, record_encoded_size(&keyed), NULL, err);
 }

@@ -35,8 +35,8 @@ struct http_batcher {
 	struct http_batcher_run *runs;
 	size_t run_count, run_capacity;
 	uint64_t count;
-	size_t size_bytes;   /* of all bodies */
-	struct buf protobuf; /* an event's data that came as JSON */
+	size_t size_bytes;              /* of all bodies */
+	struct http_typed_event *typed; /* for the events of typed topics; NULL: none so far */
 };
 
 /* Takes the topic's reference. */
@@ -45,7 +45,7 @@ void http_batcher_release(struct http_batcher *batcher);
 /* Forgets the events, keeps the topic. */
 void http_batcher_reset(struct http_batcher *batcher);
 /* Encodes one event. In typed topics JSON data becomes protobuf, with the errors of
- * http_typed_from_json(). ANNALS_E_TOO_LARGE (names the limit), ANNALS_E_NO_MEMORY. */
+ * http_typed_take(). ANNALS_E_TOO_LARGE (names the limit), ANNALS_E_NO_MEMORY. */
 int http_batcher_add(struct http_batcher *batcher, const struct record *record,
 	struct error *err) ANNALS_MUST_CHECK;
 /* The same for an event that is encoded already; `record` is what record_decode() made of it. */

@@ -3,7 +3,10 @@
 #include "op_validate.h"
 #include "server.h"
 #include <annals/cloudevents.h>
+#include <annals/extract.h>
 #include <annals/protojson.h>
+#include <annals/validate.h>
+#include <stdlib.h>
 
 static const struct registry_version *version_of(struct loop *loop, const struct record *record)
 {
@@ -18,10 +21,26 @@ static bool is_json(const struct record *record)
 		       : record->data.size > 0 && record->data.data[0] == '{';
 }
 
-static int convert(struct loop *loop, struct record *record, struct buf *scratch, struct error *err)
+struct http_typed_event {
+	struct buf protobuf, texts;
+	struct extract extract;
+	struct bytes tags[RECORD_TAGS_MAX];
+};
+
+void http_typed_event_free(struct http_typed_event *event)
+{
+	if (event != NULL) {
+		buf_release(&event->protobuf);
+		buf_release(&event->texts);
+		free(event);
+	}
+}
+
+static int convert(const struct registry_version *version, struct record *record,
+	struct buf *protobuf, struct error *err)
 {
 	const struct protojson_parse_options options = {.output_bytes_max = BATCH_BODY_BYTES_MAX};
-	const struct registry_version *version = version_of(loop, record);
+	int status;
 
 	if (version == NULL) {
 		const bool shown = record->type.size > 0 && record->type.size <= 80;
@@ -30,23 +49,114 @@ static int convert(struct loop *loop, struct record *record, struct buf *scratch
 			shown ? (int)record->type.size : 0,
 			shown ? (const char *)record->type.data : "");
 	}
-	buf_reset(scratch);
-	return protojson_parse(
-		version->schema->pool, version->message, record->data, &options, scratch, err);
+	buf_reset(protobuf);
+	status = protojson_parse(
+		version->schema->pool, version->message, record->data, &options, protobuf, err);
+	if (status == 0) {
+		record->data = protobuf->size > 0 ? buf_bytes(protobuf) : bytes_text("");
+		record->datacontenttype = bytes_text("application/protobuf");
+	}
+	return status;
 }
 
-int http_typed_from_json(struct loop *loop, const struct topic *topic, struct record *record,
-	struct buf *scratch, struct error *err)
+static bool has_tag(const struct http_typed_event *event, uint32_t count, struct bytes tag)
 {
+	for (uint32_t i = 0; i < count; i++) {
+		if (bytes_equal(event->tags[i], tag)) {
+			return true;
+		}
+	}
+	return false;
+}
+
+static int add_tags(struct http_typed_event *event, struct record *record, struct error *err)
+{
+	const struct extract *extract = &event->extract;
+	size_t size = 0;
+
+	for (size_t i = 0; i < extract->tag_count; i++) {
+		size += strlen(extract->tags[i].name) + 1 + extract->tags[i].value.size;
+	}
+	buf_reset(&event->texts);
+	if (buf_reserve(&event->texts, size + 1) != 0) {
+		return ANNALS_E_NO_MEMORY;
+	}
+	for (uint32_t i = 0; i < record->tag_count; i++) {
+		event->tags[i] = record->tags[i];
+	}
+	for (size_t i = 0; i < extract->tag_count; i++) {
+		const size_t start = event->texts.size;
+		if (buf_add_text(&event->texts, extract->tags[i].name) != 0 ||
+			buf_add_byte(&event->texts, ':') != 0 ||
+			buf_add(&event->texts, extract->tags[i].value.data,
+				extract->tags[i].value.size) != 0) {
+			return ANNALS_E_NO_MEMORY;
+		}
+		const struct bytes tag =
+			bytes_of(event->texts.data + start, event->texts.size - start);
+		if (has_tag(event, record->tag_count, tag)) {
+			continue;
+		}
+		if (record->tag_count == RECORD_TAGS_MAX) {
+			return error_fail(err, ANNALS_E_TOO_LARGE, "an event has more than %d tags",
+				RECORD_TAGS_MAX);
+		}
+		event->tags[record->tag_count++] = tag;
+	}
+	record->tags = event->tags;
+	return 0;
+}
+
+static int extract(struct http_typed_event *event, const struct descriptor_message *type,
+	struct record *record, struct error *err)
+{
+	const struct extract *found = &event->extract;
 	int status;
 
-	if (topic->config.validation == VALIDATION_OFF || !record->has_data || !is_json(record)) {
+	/* What is wrong with the data is validation's to say, with the place. */
+	if (validate_message(type, record->data, NULL, NULL, NULL) != 0) {
 		return 0;
 	}
-	status = convert(loop, record, scratch, err);
+	status = extract_message(type, record->data, &event->extract, err);
+	if (status != 0) {
+		return status;
+	}
+	if (found->has_key) {
+		record->has_key = true;
+		record->key = found->key;
+	}
+	if (found->has_subject) {
+		record->subject = found->subject;
+	}
+	if (found->has_time) {
+		record->has_time = true;
+		record->time_ns = found->time_ns;
+	}
+	return found->tag_count > 0 ? add_tags(event, record, err) : 0;
+}
+
+int http_typed_take(struct http_typed_event **event, struct loop *loop, const struct topic *topic,
+	struct record *record, struct error *err)
+{
+	const struct registry_version *version = version_of(loop, record);
+	struct record taken = *record;
+	int status = 0;
+
+	if (!record->has_data) {
+		return 0;
+	}
+	if (*event == NULL && (*event = calloc(1, sizeof(**event))) == NULL) {
+		return error_fail(err, ANNALS_E_NO_MEMORY, "no memory for an event");
+	}
+	if (is_json(record)) {
+		status = convert(version, &taken, &(*event)->protobuf, err);
+	}
+	if (status == 0 && version != NULL && extract_wanted(version->message) &&
+		op_validate_is_protobuf(taken.datacontenttype)) {
+		status = extract(*event, version->message, &taken, err);
+	}
 	if (status == 0) {
-		record->data = scratch->size > 0 ? buf_bytes(scratch) : bytes_text("");
-		record->datacontenttype = bytes_text("application/protobuf");
+		*record = taken;
 		return 0;
 	}
 	return status == ANNALS_E_NO_MEMORY || topic->config.validation == VALIDATION_ENFORCE

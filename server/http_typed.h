@@ -11,15 +11,22 @@
 #include "proto_http.h"
 #include <annals/record.h>
 
+/* What an event of a typed topic needs beside its record: data that was JSON, texts of tags. */
+struct http_typed_event;
+void http_typed_event_free(struct http_typed_event *event); /* NULL is a no-op */
 /*
- * Makes JSON data protobuf by the schema of the event's type; record->data then points into
- * scratch, which is emptied first, and datacontenttype is "application/protobuf". Other events
- * stay as they are, and so do, with VALIDATION_WARN, those that cannot be converted.
- * ANNALS_E_VALIDATION (no schema, or not JSON of this type: names the member and its byte),
- * ANNALS_E_MALFORMED, ANNALS_E_TOO_LARGE, ANNALS_E_NO_MEMORY.
+ * An event on its way into a topic with validation. JSON data becomes protobuf by the schema of the
+ * event's type, with the content type "application/protobuf". Then the schema's options say
+ * (extract.h) what the event's key, subject and time are, in place of what was given, and which
+ * tags, "name:value", it has beside those that were given.
+ *
+ * record points into *event until the next use, which is made when it is NULL. With VALIDATION_WARN
+ * events that cannot be converted or looked into stay as they are.
+ * ANNALS_E_VALIDATION (no schema, not JSON of this type: names the member and its byte; a time that
+ * is none), ANNALS_E_MALFORMED, ANNALS_E_TOO_LARGE (RECORD_TAGS_MAX too), ANNALS_E_NO_MEMORY.
  */
-int http_typed_from_json(struct loop *loop, const struct topic *topic, struct record *record,
-	struct buf *scratch, struct error *err) ANNALS_MUST_CHECK;
+int http_typed_take(struct http_typed_event **event, struct loop *loop, const struct topic *topic,
+	struct record *record, struct error *err) ANNALS_MUST_CHECK;
 
 /* What a reader asked for with ?data=json. */
 struct http_typed_reader {

@@ -180,6 +180,33 @@ START_TEST(test_http_typed_is_read_as_json)
 }
 END_TEST
 
+START_TEST(test_http_typed_options_say_key_subject_time_and_tags)
+{
+	ask_for(201, "PUT", "/v1/topics/quakes", NULL, "{\"validation\":\"enforce\"}");
+	ask_for(200, "POST", EVENTS, STRUCTURED,
+		"{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"/s\",\"type\":\"quake.Event\","
+		"\"subject\":\"forged\",\"annalstags\":\"network:us,own:1\",\"data\":{"
+		"\"quakeId\":\"us1\",\"place\":\"Fiy\",\"originTime\":\"2018-01-31T01:49:59.650Z\","
+		"\"status\":\"STATUS_REVIEWED\",\"networks\":[\"us\",\"ak\"]}}");
+	const char *text =
+		ask_for(200, "GET", "/v1/topics/quakes/partitions/0/events/0", NULL, NULL);
+	ck_assert_ptr_nonnull(find_text(text, "\"partitionkey\":\"us1\""));
+	ck_assert_ptr_nonnull(find_text(text, "\"subject\":\"Fiy\""));
+	ck_assert_ptr_nonnull(find_text(text, "\"time\":\"2018-01-31T01:49:59.65"));
+	ck_assert_ptr_nonnull(
+		find_text(text, "\"network:us,own:1,status:STATUS_REVIEWED,network:ak\""));
+	/* Protobuf alike. */
+	ask_for(200, "POST", EVENTS, STRUCTURED, event("quake.Event", "2", GOOD));
+	text = ask_for(200, "GET", "/v1/topics/quakes/partitions/0/events/1", NULL, NULL);
+	ck_assert_ptr_nonnull(find_text(text, "\"partitionkey\":\"us1\""));
+	ck_assert_ptr_nonnull(find_text(text, "\"subject\":\"Fiy\""));
+	/* A time outside the years that a store keeps. */
+	ask_problem(422, "validation-failed", "origin_time", "POST", EVENTS, STRUCTURED,
+		"{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"/s\",\"type\":\"quake.Event\","
+		"\"data\":{\"originTime\":\"0001-01-01T00:00:00Z\"}}");
+}
+END_TEST
+
 START_TEST(test_http_typed_warned_json_keeps_its_bytes)
 {
 	ask_for(201, "PUT", "/v1/topics/quakes", NULL, "{\"validation\":\"warn\"}");
@@ -208,4 +235,5 @@ SUITE_MAIN("http_typed", typed_setup, server_teardown,
 	test_http_typed_enforce_refuses_whole_appends, test_http_typed_data_must_be_protobuf,
 	test_http_typed_warn_stores_and_counts, test_http_typed_repeats_get_their_first_answer,
 	test_http_typed_json_is_kept_as_protobuf, test_http_typed_warned_json_keeps_its_bytes,
-	test_http_typed_is_read_as_json, test_http_typed_settings_are_checked)
+	test_http_typed_is_read_as_json, test_http_typed_options_say_key_subject_time_and_tags,
+	test_http_typed_settings_are_checked)
