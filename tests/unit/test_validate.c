@@ -9,7 +9,7 @@
 #include "suite.h"
 
 static struct descriptor_pool *builtin, *pool;
-static const struct descriptor_message *all, *old, *value;
+static const struct descriptor_message *all, *old, *tree;
 static struct buf encoded;
 static struct error err;
 static struct validate_result result;
@@ -22,8 +22,8 @@ static void setup(void)
 		0);
 	all = descriptor_pool_find_message(pool, bytes_text("sample.All"));
 	old = descriptor_pool_find_message(pool, bytes_text("sample.Old"));
-	value = descriptor_pool_find_message(pool, bytes_text("google.protobuf.Value"));
-	ck_assert(all != NULL && old != NULL && value != NULL);
+	tree = descriptor_pool_find_message(pool, bytes_text("google.protobuf.Value"));
+	ck_assert(all != NULL && old != NULL && tree != NULL);
 }
 
 static void teardown(void)
@@ -141,17 +141,17 @@ START_TEST(test_validate_depth_is_limited)
 {
 	static const struct validate_options three = {.depth_max = 3};
 	nest(VALIDATE_DEPTH_MAX, &encoded);
-	ck_assert_int_eq(validate_message(value, buf_bytes(&encoded), NULL, NULL, &err), 0);
+	ck_assert_int_eq(validate_message(tree, buf_bytes(&encoded), NULL, NULL, &err), 0);
 	nest(VALIDATE_DEPTH_MAX + 1, &encoded);
 	ck_assert_int_eq(
-		validate_message(value, buf_bytes(&encoded), NULL, NULL, &err), ANNALS_E_TOO_LARGE);
+		validate_message(tree, buf_bytes(&encoded), NULL, NULL, &err), ANNALS_E_TOO_LARGE);
 	nest(100000, &encoded);
 	ck_assert_int_eq(
-		validate_message(value, buf_bytes(&encoded), NULL, NULL, &err), ANNALS_E_TOO_LARGE);
+		validate_message(tree, buf_bytes(&encoded), NULL, NULL, &err), ANNALS_E_TOO_LARGE);
 	nest(3, &encoded);
-	ck_assert_int_eq(validate_message(value, buf_bytes(&encoded), &three, NULL, &err), 0);
+	ck_assert_int_eq(validate_message(tree, buf_bytes(&encoded), &three, NULL, &err), 0);
 	nest(4, &encoded);
-	ck_assert_int_eq(validate_message(value, buf_bytes(&encoded), &three, NULL, &err),
+	ck_assert_int_eq(validate_message(tree, buf_bytes(&encoded), &three, NULL, &err),
 		ANNALS_E_TOO_LARGE);
 	/* Groups that nobody closes, of a field that nobody knows. */
 	buf_reset(&encoded);
