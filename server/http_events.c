@@ -73,14 +73,19 @@ int http_event_walk_next(struct http_event_walk *walk, struct http_walked_event 
 int http_event_write_json(struct buf *out, const struct http_walked_event *event)
 {
 	struct record record;
+	char lost[HTTP_TYPED_LOST_BYTES];
 	if (record_decode_trusted(event->encoded, &record) != 0) {
 		return ANNALS_E_CORRUPT_DATA;
 	}
 	if (event->typed != NULL) {
-		const int status = http_typed_to_json(event->typed, &record);
-		if (status != 0) {
-			return status;
+		int status = http_typed_to_json(event->typed, &record, lost);
+		status = status != 0 ? status : cloudevent_to_json(out, &record, &event->place);
+		/* One more member of the object: the mark of a projection. */
+		if (status == 0 && lost[0] != 0) {
+			out->size--;
+			status = buf_printf(out, ",\"annalslost\":\"%s\"}", lost);
 		}
+		return status;
 	}
 	return cloudevent_to_json(out, &record, &event->place);
 }

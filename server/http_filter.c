@@ -9,8 +9,8 @@ void http_filter_release(struct http_filter *filter)
 /* True: the parameter is one of the filter's. */
 static bool is_own(struct bytes name)
 {
-	static const char *const names[] = {
-		"type", "typePrefix", "subject", "key", "tag", "partition", "data"};
+	static const char *const names[] = {"type", "typePrefix", "subject", "key", "tag",
+		"partition", "data", "schemaVersion"};
 	for (size_t i = 0; i < ANNALS_COUNT_OF(names); i++) {
 		if (bytes_is(name, names[i])) {
 			return true;

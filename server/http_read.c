@@ -246,6 +246,10 @@ static bool send_page_head(struct http_request *request, const struct op_read *o
 		(unsigned long long)read->offset, (unsigned long long)read->end,
 		(unsigned)read->format);
 	const bool lasting = full && read->walk.typed == NULL;
+	char version[32] = "";
+	if (read->typed.version != 0) {
+		(void)snprintf(version, sizeof(version), "&schemaVersion=%u", read->typed.version);
+	}
 	const bool known = lasting && is_known(request, tag);
 	http_begin(request, known ? 304 : 200, known ? NULL : read->content_type);
 	http_header(request, "Annals-First-Offset", "%llu",
@@ -254,9 +258,10 @@ static bool send_page_head(struct http_request *request, const struct op_read *o
 		request, "Annals-End-Offset", "%llu", (unsigned long long)op->request.end_offset);
 	http_header(request, "Annals-Next-Offset", "%llu", (unsigned long long)read->end);
 	http_header(request, "Link",
-		"</v1/topics/%s/partitions/%u/events?offset=%llu&limit=%llu%s>; rel=\"next\"",
+		"</v1/topics/%s/partitions/%u/events?offset=%llu&limit=%llu%s%s>; rel=\"next\"",
 		read->topic->name, read->partition, (unsigned long long)read->end,
-		(unsigned long long)read->limit, read->walk.typed != NULL ? "&data=json" : "");
+		(unsigned long long)read->limit, read->walk.typed != NULL ? "&data=json" : "",
+		version);
 	http_header(request, "Vary", "Accept");
 	if (lasting) {
 		/* What is stored never changes: a page that is full stays as it is. */

@@ -4,8 +4,10 @@
 #include "server.h"
 #include <annals/cloudevents.h>
 #include <annals/extract.h>
+#include <annals/project.h>
 #include <annals/protojson.h>
 #include <annals/validate.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 static const struct registry_version *version_of(struct loop *loop, const struct record *record)
@@ -168,8 +170,10 @@ bool http_typed_reader_read(
 	struct http_typed_reader *reader, struct http_request *request, bool *ret_wanted)
 {
 	struct bytes text;
+	uint64_t version;
 
-	if (!http_param(request, "data", &text)) {
+	if (!http_param(request, "data", &text) ||
+		!http_param_u64(request, "schemaVersion", 0, 0, UINT32_MAX, &version)) {
 		return false;
 	}
 	if (text.data != NULL && !bytes_is(text, "json") && !bytes_is(text, "stored")) {
@@ -177,6 +181,11 @@ bool http_typed_reader_read(
 		return false;
 	}
 	reader->loop = http_loop(request);
+	if (version != 0 && !bytes_is(text, "json")) {
+		http_problem(request, ANNALS_E_INVALID, "'schemaVersion' needs data=json", NULL);
+		return false;
+	}
+	reader->version = (uint32_t)version;
 	*ret_wanted = bytes_is(text, "json");
 	return true;
 }
@@ -184,15 +193,59 @@ bool http_typed_reader_read(
 void http_typed_reader_release(struct http_typed_reader *reader)
 {
 	buf_release(&reader->json);
+	buf_release(&reader->projected);
 }
 
-int http_typed_to_json(struct http_typed_reader *reader, struct record *record)
+static void tell_lost(const struct project_report *report, char lost[HTTP_TYPED_LOST_BYTES])
+{
+	size_t used = 0;
+
+	for (size_t i = 0; i < report->mark_count; i++) {
+		used += (size_t)snprintf(lost + used, HTTP_TYPED_LOST_BYTES - used, "%s%s %u",
+			i > 0 ? "," : "", project_loss_name(report->marks[i].loss),
+			report->marks[i].number);
+	}
+	if (report->truncated) {
+		(void)snprintf(lost + used, HTTP_TYPED_LOST_BYTES - used, ",...");
+	}
+}
+
+/* The data as the version that was asked for: *version and *data change, or both stay. */
+static int project(struct http_typed_reader *reader, const struct record *record,
+	const struct registry_version **version, struct bytes *data,
+	char lost[HTTP_TYPED_LOST_BYTES])
+{
+	const struct registry_version *wanted = registry_find(
+		registry_view_get(reader->loop->server->registry, &reader->loop->schemas),
+		record->type, reader->version);
+	struct project_report report;
+	int status;
+
+	if (wanted == NULL) {
+		return 0;
+	}
+	buf_reset(&reader->projected);
+	status = project_message((*version)->message, wanted->message, *data,
+		4 * (size_t)BATCH_BODY_BYTES_MAX, &reader->projected, &report, NULL);
+	if (status != 0) {
+		return status == ANNALS_E_NO_MEMORY ? status : 0;
+	}
+	tell_lost(&report, lost);
+	*version = wanted;
+	*data = reader->projected.size > 0 ? buf_bytes(&reader->projected) : bytes_text("");
+	return 0;
+}
+
+int http_typed_to_json(struct http_typed_reader *reader, struct record *record,
+	char ret_lost[HTTP_TYPED_LOST_BYTES])
 {
 	const struct protojson_print_options options = {
 		.output_bytes_max = 4 * (size_t)BATCH_BODY_BYTES_MAX};
 	const struct registry_version *version;
-	int status;
+	struct bytes data = record->data;
+	int status = 0;
 
+	ret_lost[0] = 0;
 	if (!record->has_data || !op_validate_is_protobuf(record->datacontenttype)) {
 		return 0;
 	}
@@ -200,12 +253,20 @@ int http_typed_to_json(struct http_typed_reader *reader, struct record *record)
 	if (version == NULL) {
 		return 0;
 	}
+	if (reader->version != 0) {
+		status = project(reader, record, &version, &data, ret_lost);
+	}
+	if (status != 0) {
+		return status;
+	}
 	buf_reset(&reader->json);
-	status = protojson_print(version->schema->pool, version->message, record->data, &options,
-		&reader->json, NULL);
+	status = protojson_print(
+		version->schema->pool, version->message, data, &options, &reader->json, NULL);
 	if (status == 0) {
 		record->data = buf_bytes(&reader->json);
 		record->datacontenttype = bytes_text("application/json");
+	} else {
+		ret_lost[0] = 0;
 	}
 	return status == ANNALS_E_NO_MEMORY ? status : 0;
 }

@@ -28,13 +28,18 @@ void http_typed_event_free(struct http_typed_event *event); /* NULL is a no-op *
 int http_typed_take(struct http_typed_event **event, struct loop *loop, const struct topic *topic,
 	struct record *record, struct error *err) ANNALS_MUST_CHECK;
 
-/* What a reader asked for with ?data=json. */
+/* "one-of-many 536870911," for each of PROJECT_MARKS_MAX, and "..." */
+#define HTTP_TYPED_LOST_BYTES 1024u
+
+/* What a reader asked for with ?data=json and ?schemaVersion=. */
 struct http_typed_reader {
 	struct loop *loop;
-	struct buf json; /* of the last event */
+	uint32_t version; /* as which events are shown; 0: as what they are */
+	struct buf json, projected;
 };
-/* Reads ?data=: `json`, or `stored`, which is the default. *ret_wanted: events are to be converted,
- * the reader is set up. False: a problem was sent and the request is gone. */
+/* Reads ?data=: `json`, or `stored`, which is the default; and with `json` ?schemaVersion=.
+ * *ret_wanted: events are to be converted, the reader is set up. False: a problem was sent and the
+ * request is gone. */
 bool http_typed_reader_read(struct http_typed_reader *reader, struct http_request *request,
 	bool *ret_wanted) ANNALS_MUST_CHECK;
 /* Of zeroed memory: a no-op. */
@@ -42,9 +47,12 @@ void http_typed_reader_release(struct http_typed_reader *reader);
 /*
  * Makes protobuf data its canonical JSON (protojson.h), by the schema that the event names or the
  * latest one; record->data then points into the reader until its next use, and datacontenttype is
- * "application/json". An event that has no schema, or whose data has no JSON form, stays as it is.
+ * "application/json". With a version the data is projected to it first (project.h), where the type
+ * has one; *ret_lost then lists what could not be kept, "unknown-field 8,...", else it is empty; it
+ * is NUL-terminated. An event that has no schema, or whose data has no JSON form, stays as it is.
  * ANNALS_E_NO_MEMORY.
  */
-int http_typed_to_json(struct http_typed_reader *reader, struct record *record) ANNALS_MUST_CHECK;
+int http_typed_to_json(struct http_typed_reader *reader, struct record *record,
+	char ret_lost[HTTP_TYPED_LOST_BYTES]) ANNALS_MUST_CHECK;
 
 #endif

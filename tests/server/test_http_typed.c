@@ -207,6 +207,34 @@ START_TEST(test_http_typed_options_say_key_subject_time_and_tags)
 }
 END_TEST
 
+START_TEST(test_http_typed_is_read_as_another_version)
+{
+	const struct http_response *response;
+	char value[1024];
+	ask_for(201, "PUT", "/v1/topics/quakes", NULL, "{\"validation\":\"enforce\"}");
+	ask_for(200, "POST", EVENTS, STRUCTURED,
+		"{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"/s\",\"type\":\"quake.Event\","
+		"\"data\":{\"quakeId\":\"us1\",\"status\":\"STATUS_REVIEWED\","
+		"\"networks\":[\"us\",\"ak\"]}}");
+	response = ask("GET",
+		"/v1/topics/quakes/partitions/0/events?from=earliest&data=json&schemaVersion=1",
+		NULL, NULL);
+	const char *text = (const char *)response->body.data;
+	ck_assert_ptr_nonnull(find_text(text, "\"data\":{\"quakeId\":\"us1\"}"));
+	ck_assert_ptr_nonnull(
+		find_text(text, "\"annalslost\":\"unknown-field 8,unknown-field 9\"}\n"));
+	ck_assert_ptr_nonnull(strstr(response_header(response, "Link", value), "&schemaVersion=1"));
+	text = ask_for(200, "GET", EVENTS "?data=json&schemaVersion=2", NULL, NULL);
+	ck_assert_ptr_nonnull(find_text(text, "\"status\":\"STATUS_REVIEWED\""));
+	ck_assert_ptr_null(find_text(text, "annalslost"));
+	/* A version that does not exist: as what it is. */
+	text = ask_for(200, "GET", EVENTS "?data=json&schemaVersion=9", NULL, NULL);
+	ck_assert_ptr_nonnull(find_text(text, "\"status\":\"STATUS_REVIEWED\""));
+	ask_problem(
+		400, "invalid-argument", "data=json", "GET", EVENTS "?schemaVersion=1", NULL, NULL);
+}
+END_TEST
+
 START_TEST(test_http_typed_warned_json_keeps_its_bytes)
 {
 	ask_for(201, "PUT", "/v1/topics/quakes", NULL, "{\"validation\":\"warn\"}");
@@ -235,5 +263,5 @@ SUITE_MAIN("http_typed", typed_setup, server_teardown,
 	test_http_typed_enforce_refuses_whole_appends, test_http_typed_data_must_be_protobuf,
 	test_http_typed_warn_stores_and_counts, test_http_typed_repeats_get_their_first_answer,
 	test_http_typed_json_is_kept_as_protobuf, test_http_typed_warned_json_keeps_its_bytes,
-	test_http_typed_is_read_as_json, test_http_typed_options_say_key_subject_time_and_tags,
-	test_http_typed_settings_are_checked)
+	test_http_typed_is_read_as_another_version, test_http_typed_is_read_as_json,
+	test_http_typed_options_say_key_subject_time_and_tags, test_http_typed_settings_are_checked)
