@@ -92,7 +92,7 @@ static bool is_reserved(struct bytes name)
 	static const char *const names[] = {"specversion", "id", "source", "type", "subject",
 		"time", "datacontenttype", "dataschema", "data", "partitionkey", "annalskey64",
 		"annalspartition", "annalsoffset", "annalsposition", "annalsversion", "annalstopic",
-		"recordedtime", "annalstags", "annalsdue"};
+		"recordedtime", "annalstags", "annalsdue", "annalslost"};
 	for (size_t i = 0; i < ANNALS_COUNT_OF(names); i++) {
 		if (bytes_is(name, names[i])) {
 			return true;

@@ -214,7 +214,8 @@ START_TEST(test_http_typed_is_read_as_another_version)
 	ask_for(201, "PUT", "/v1/topics/quakes", NULL, "{\"validation\":\"enforce\"}");
 	ask_for(200, "POST", EVENTS, STRUCTURED,
 		"{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"/s\",\"type\":\"quake.Event\","
-		"\"data\":{\"quakeId\":\"us1\",\"status\":\"STATUS_REVIEWED\","
+		"\"annalslost\":\"forged\",\"data\":{\"quakeId\":\"us1\",\"status\":\"STATUS_"
+		"REVIEWED\","
 		"\"networks\":[\"us\",\"ak\"]}}");
 	response = ask("GET",
 		"/v1/topics/quakes/partitions/0/events?from=earliest&data=json&schemaVersion=1",
@@ -224,6 +225,7 @@ START_TEST(test_http_typed_is_read_as_another_version)
 	ck_assert_ptr_nonnull(
 		find_text(text, "\"annalslost\":\"unknown-field 8,unknown-field 9\"}\n"));
 	ck_assert_ptr_nonnull(strstr(response_header(response, "Link", value), "&schemaVersion=1"));
+	ck_assert_uint_eq(count_of(text, "annalslost"), 1);
 	text = ask_for(200, "GET", EVENTS "?data=json&schemaVersion=2", NULL, NULL);
 	ck_assert_ptr_nonnull(find_text(text, "\"status\":\"STATUS_REVIEWED\""));
 	ck_assert_ptr_null(find_text(text, "annalslost"));
