@@ -1,11 +1,9 @@
 /*
- * Speed of the JSON mapping and of validation on an event as a sensor network sends it:
- * build/bench/bench-protojson [SECONDS]. Rates are those of the JSON text, in both directions, and
- * of the encoded message for validation.
+ * Speed of the JSON mapping on an event as a sensor network sends it: build/bench/bench-protojson
+ * [SECONDS]. Rates are those of the JSON text, in both directions.
  */
 #include <annals/clock.h>
 #include <annals/protojson.h>
-#include <annals/validate.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -62,27 +60,6 @@ static int measure(struct bench *bench, bool print, double seconds)
 	return 0;
 }
 
-static int measure_validation(const struct bench *bench, double seconds)
-{
-	const uint64_t start_ns = clock_monotonic_ns();
-	uint64_t calls = 0;
-	uint64_t elapsed_us = 0;
-	while ((double)elapsed_us < seconds * 1e6) {
-		for (int i = 0; i < CALLS; i++) {
-			if (validate_message(bench->type, buf_bytes(&bench->encoded), NULL, NULL,
-				    NULL) != 0) {
-				return -1;
-			}
-		}
-		calls += CALLS;
-		elapsed_us = (clock_monotonic_ns() - start_ns) / 1000;
-	}
-	printf("validate: %.0f ns a message of %zu bytes, %.0f MB/s\n",
-		(double)elapsed_us * 1e3 / (double)calls, bench->encoded.size,
-		(double)calls * (double)bench->encoded.size / (double)elapsed_us);
-	return 0;
-}
-
 int main(int argc, char **argv)
 {
 	const double seconds = argc > 1 ? atof(argv[1]) : 1;
@@ -101,7 +78,6 @@ int main(int argc, char **argv)
 		status = measure(&bench, true, seconds);
 	}
 	status = status == 0 ? measure(&bench, false, seconds) : status;
-	status = status == 0 ? measure_validation(&bench, seconds) : status;
 	buf_release(&bench.encoded);
 	buf_release(&bench.out);
 	descriptor_pool_unref(bench.pool);
