@@ -81,7 +81,8 @@ static const struct option_def {
 	{"rate", NUMBER, AT(rate),
 		"requests a second, open loop: latency counts from when each was due; 0: closed "
 		"loop"},
-	{"events", NUMBER, AT(events), "append, replay, mixed, cold, recovery: how many are stored first"},
+	{"events", NUMBER, AT(events),
+		"append, replay, mixed, cold, recovery: how many are stored first"},
 	{"duration", DURATION, AT(duration_us), "of each run (3s)"},
 	{"warm-up", DURATION, AT(warm_up_us), "before it, not counted (1s)"},
 	{"runs", NUMBER, AT(runs), "how many runs (3)"},

@@ -83,7 +83,8 @@ int bench_prepare(struct bench_options *options)
 		return 0;
 	}
 	struct bench_result filled = {0};
-	/* What is measured afterwards may be small appends: the log comes about quickly all the same. */
+	/* What is measured afterwards may be small appends: the log comes about quickly all the
+	 * same. */
 	struct bench_load load = {.options = options,
 		.connections = 1,
 		.in_flight = ANNALS_MAX(options->in_flight, (uint64_t)8),

@@ -25,7 +25,8 @@ int output_add_buf(
 	struct output *output, struct output_pool *pool, struct buf *data) ANNALS_MUST_CHECK;
 /* Moves everything from `from` to the end of `to`. */
 void output_move(struct output *to, struct output *from);
-/* Fills at most `max` pieces, of bytes_max bytes in all, with what comes first; returns how many. */
+/* Fills at most `max` pieces, of bytes_max bytes in all, with what comes first; returns how many.
+ */
 int output_pieces(const struct output *output, size_t bytes_max, struct iovec *pieces, int max);
 /* Drops the first `size` bytes. size <= size_bytes. */
 void output_consume(struct output *output, struct output_pool *pool, size_t size);
