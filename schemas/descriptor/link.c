@@ -50,7 +50,7 @@ static const struct symbol *find_type(
 		return pool_find(pool, bytes_of(name.data + 1, name.size - 1));
 	}
 	char full[2 * DESCRIPTOR_NAME_BYTES_MAX + 2];
-	if (name.size > DESCRIPTOR_NAME_BYTES_MAX) {
+	if (name.size == 0 || name.size > DESCRIPTOR_NAME_BYTES_MAX) {
 		return NULL;
 	}
 	size_t size = strlen(scope);
