@@ -283,14 +283,42 @@ static void range_memory(struct collecting *collecting, const struct memtable *t
 		collecting->entries + collecting->count, collecting->max - collecting->count);
 }
 
-/* The smallest entries in memory lie above all in the runs: with those below them found first, what
- * memory had is appended. */
+/* What memory had of [from, to], and what is left to ask the runs for. A flush may be committed
+ * before it is dropped from memory, and between looking at one and at the other: the runs may hold
+ * what memory had, and newer. So they are only asked for what lies on the far side of it. */
+static uint64_t ask_memory(struct index_view *view, enum index_kind kind, struct index_hash hash,
+	uint64_t *from, uint64_t *to, bool backwards, struct collecting *memory)
+{
+	struct shard *shard = view->shard;
+	const struct topic_index *index;
+	uint64_t generation;
+
+	(void)pthread_mutex_lock(&shard->tail.mutex);
+	generation = shard->index.generation;
+	index = view->state->index;
+	if (index != NULL) {
+		range_memory(memory, backwards ? &index->active[kind] : &index->frozen[kind], hash,
+			*from, *to, backwards);
+		range_memory(memory, backwards ? &index->frozen[kind] : &index->active[kind], hash,
+			*from, *to, backwards);
+	}
+	(void)pthread_mutex_unlock(&shard->tail.mutex);
+	if (memory->count > 0) {
+		uint64_t oldest = memory->entries[backwards ? memory->count - 1 : 0].order;
+		if (oldest == 0) {
+			*from = 1; /* nothing lies before it */
+			*to = 0;
+		} else {
+			*to = oldest - 1;
+		}
+	}
+	return generation;
+}
+
 int index_range(struct index_view *view, enum index_kind kind, struct index_hash hash,
 	uint64_t from, uint64_t to, bool backwards, struct index_entry *ret, size_t max,
 	size_t *ret_count, struct error *err)
 {
-	struct shard *shard = view->shard;
-	struct topic_index *index;
 	struct collecting memory = {.max = max}, out = {.entries = ret, .max = max};
 	struct run_list *runs;
 	uint64_t generation;
@@ -300,22 +328,13 @@ int index_range(struct index_view *view, enum index_kind kind, struct index_hash
 	if (max > 0 && memory.entries == NULL) {
 		return error_fail(err, ANNALS_E_NO_MEMORY, "no memory to read an index");
 	}
-	(void)pthread_mutex_lock(&shard->tail.mutex);
-	generation = shard->index.generation;
-	index = view->state->index;
-	if (index != NULL) {
-		range_memory(&memory, backwards ? &index->active[kind] : &index->frozen[kind], hash,
-			from, to, backwards);
-		range_memory(&memory, backwards ? &index->frozen[kind] : &index->active[kind], hash,
-			from, to, backwards);
-	}
-	(void)pthread_mutex_unlock(&shard->tail.mutex);
+	generation = ask_memory(view, kind, hash, &from, &to, backwards, &memory);
 	if (backwards) {
 		out.count = memory.count;
 		memcpy(ret, memory.entries, memory.count * sizeof(*ret));
 	}
-	status = out.count == max ? 0 : view_runs(view, kind, generation, &runs, err);
-	if (status == 0 && out.count < max) {
+	status = out.count == max || from > to ? 0 : view_runs(view, kind, generation, &runs, err);
+	if (status == 0 && out.count < max && from <= to) {
 		for (uint32_t i = 0; i < runs->count && status == 0; i++) {
 			const struct run *run = &runs->runs[backwards ? runs->count - 1 - i : i];
 			status = run_range(view->cursor, view->state->id, kind, run, hash, from, to,
