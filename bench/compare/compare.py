@@ -32,6 +32,9 @@ WORKS = {  # connections, requests in flight, events a request, bytes of data
     "large": (8, 1, 64, 1024),
 }
 REPLAYS = {"replay-100": (200000, 100), "replay-1k": (50000, 1024)}
+# Each store's history is read so often after it was filled, and the median counts: everybody's first pass runs beside the disk writes
+# that the filling left.
+PASSES = 3
 
 
 def say(text):
@@ -81,7 +84,7 @@ def measure_annals(options, results, work):
             results.add(work, f"Annals, durability {durability}", means, got)
     else:
         events, size = REPLAYS[work]
-        got = run_json([bench, "replay", "--events", str(events * 15), "--event-bytes", str(size), "--batch", "500", "--runs", "1",
+        got = run_json([bench, "replay", "--events", str(events * 15), "--event-bytes", str(size), "--batch", "500", "--runs", str(PASSES),
                         "--output", "json"])
         results.add(work, "Annals", "checksums verified", got)
 
@@ -99,8 +102,9 @@ def measure_peer(options, results, work, peer):
             events, size = REPLAYS[work]
             peer.reset()
             peer.fill(events, size)
-            got = run_json([load, peer.protocol, "replay", str(peer.port), str(events), str(size)])
-            results.add(work, peer.label, peer.durability, got)
+            passes = [run_json([load, peer.protocol, "replay", str(peer.port), str(events), str(size)]) for _ in range(PASSES)]
+            passes.sort(key=lambda result: result["events_per_second"])
+            results.add(work, peer.label, peer.durability, passes[PASSES // 2])
     except (peers.Missing, OSError, subprocess.TimeoutExpired) as problem:
         results.left_out[f"{peer.label}, {work}"] = str(problem)
         say(f"  {work:11} {peer.label}: {problem}")
