@@ -2,6 +2,7 @@
 #include "loop.h"
 #include "net/conn.h"
 #include <fcntl.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -78,7 +79,13 @@ bool bulk_may_run(struct loop *loop)
 {
 	struct loop_bulk *bulk = &loop->bulk;
 	const uint64_t now_ns = loop_now_ns(loop);
-	if (now_ns - bulk->foreground_ns > FOREGROUND_NS || !look_at_processors(bulk, now_ns)) {
+	const bool alone = now_ns - bulk->foreground_ns > FOREGROUND_NS;
+	if (!alone) {
+		/* The writer may have woken on this processor, for a request or after its flush: a
+		 * scheduler that did not let it run at once looks again only at its next tick. */
+		(void)sched_yield();
+	}
+	if (alone || !look_at_processors(bulk, now_ns)) {
 		bulk->refilled_ns = now_ns;
 		return true;
 	}

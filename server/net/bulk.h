@@ -2,7 +2,8 @@
  * Bulk: connections that take as much as they are given, replays above all. Beside appends on a
  * machine without a free processor they would take the loop's whole share of it, and what wakes for
  * an append then waits for its turn like any program that computes. So while a loop has appends and
- * its thread has lately had to wait for a processor, bulk gets half of the time.
+ * its thread has lately had to wait for a processor, bulk gets half of the time, and it gives way
+ * before each piece.
  *
  * Loop thread only. Fields of struct loop_bulk are private to bulk.c.
  */
