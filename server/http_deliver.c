@@ -6,9 +6,30 @@
 
 /* ---- Polls ---- */
 
+/*
+ * How data is shown: ?data= and ?schemaVersion=. Read when the request begins, so that nothing is
+ * leased for an answer that cannot be given, and again for the answer, when a problem is want of
+ * memory. False: a problem was sent.
+ */
+static bool read_data(
+	struct http_request *request, struct http_typed_reader *typed, bool *ret_as_json)
+{
+	const size_t used = request->texts.size;
+	if (!http_typed_reader_read(typed, request, ret_as_json)) {
+		return false;
+	}
+	request->texts.size = used; /* the texts that other parameters point to stay in place */
+	return true;
+}
+
 static void polled(struct http_request *request)
 {
 	const struct poll_request *poll = &http_delivery_op(request)->request.poll;
+	ANNALS_CLEANUP(http_typed_reader_release) struct http_typed_reader typed = {0};
+	bool as_json;
+	if (!read_data(request, &typed, &as_json)) {
+		return;
+	}
 	struct buf body = BUF_INIT;
 	struct json_writer writer;
 	json_writer_init(&writer, &body);
@@ -27,12 +48,21 @@ static void polled(struct http_request *request)
 		json_member_u64(&writer, "partition", event->partition);
 		json_member_u64(&writer, "offset", event->offset);
 		http_delivery_write_event(request, &writer, "event",
-			bytes_of(poll->bytes.data + event->at, event->size), event);
+			bytes_of(poll->bytes.data + event->at, event->size), event,
+			as_json ? &typed : NULL);
 		json_end_object(&writer);
 	}
 	json_end_array(&writer);
 	json_end_object(&writer);
 	http_json_send(request, 200, &writer);
+}
+
+/* False: a problem was sent. */
+static bool check_data(struct http_request *request)
+{
+	ANNALS_CLEANUP(http_typed_reader_release) struct http_typed_reader typed = {0};
+	bool as_json;
+	return read_data(request, &typed, &as_json);
 }
 
 struct poll_fields {
@@ -52,8 +82,12 @@ void http_post_poll(struct http_request *request)
 	};
 	struct poll_fields given = {.member = bytes_text("http"), .max = 1};
 	struct error err = {0};
-	struct op_delivery *op = http_delivery_new(request, DELIVERY_POLL, polled);
+	struct op_delivery *op;
 	int status;
+	if (!check_data(request)) {
+		return;
+	}
+	op = http_delivery_new(request, DELIVERY_POLL, polled);
 	if (op == NULL) {
 		return;
 	}
@@ -348,8 +382,13 @@ void http_get_checkpoint(struct http_request *request)
 static void parked_listed(struct http_request *request)
 {
 	const struct parked_request *parked = &http_delivery_op(request)->request.parked;
+	ANNALS_CLEANUP(http_typed_reader_release) struct http_typed_reader typed = {0};
 	struct buf body = BUF_INIT;
 	struct json_writer writer;
+	bool as_json;
+	if (!read_data(request, &typed, &as_json)) {
+		return;
+	}
 	json_writer_init(&writer, &body);
 	json_begin_object(&writer);
 	json_member_u64(&writer, "count", parked->count);
@@ -371,7 +410,8 @@ static void parked_listed(struct http_request *request)
 		json_member_u64(&writer, "deliveries", info->deliveries);
 		http_json_time(&writer, "parked", info->parked_us);
 		http_delivery_write_event(request, &writer, "event",
-			bytes_of(parked->bytes.data + info->at, info->size), &place);
+			bytes_of(parked->bytes.data + info->at, info->size), &place,
+			as_json ? &typed : NULL);
 		json_end_object(&writer);
 	}
 	json_end_array(&writer);
@@ -405,7 +445,8 @@ void http_get_parked(struct http_request *request)
 	struct error err = {0};
 	struct op_delivery *op;
 	int status = 0;
-	if (!http_param_u64(request, "limit", 100, 1, PARKED_PAGE_MAX, &limit) ||
+	if (!check_data(request) ||
+		!http_param_u64(request, "limit", 100, 1, PARKED_PAGE_MAX, &limit) ||
 		!http_param(request, "topic", &topic) || !http_param(request, "after", &after)) {
 		return;
 	}

@@ -4,6 +4,7 @@
 
 #include "http_fields.h"
 #include "http_json.h"
+#include "http_typed.h"
 #include "op_delivery.h"
 #include "proto_http.h"
 
@@ -23,9 +24,11 @@ int http_delivery_topic(struct http_request *request, struct bytes name, uint32_
 /* "topic":name, or null when it was deleted. */
 void http_delivery_write_topic(
 	struct http_request *request, struct json_writer *writer, uint32_t topic_id);
-/* One event as a CloudEvent, as the value of `name`. */
+/* One event as a CloudEvent, as the value of `name`; typed: how its data is shown, NULL: as it is
+ * stored. */
 void http_delivery_write_event(struct http_request *request, struct json_writer *writer,
-	const char *name, struct bytes encoded, const struct delivered_event *place);
+	const char *name, struct bytes encoded, const struct delivered_event *place,
+	struct http_typed_reader *typed);
 /* Copies a text into a field of `size` bytes. ANNALS_E_INVALID with its name when it is too long.
  */
 int http_delivery_copy(const char *name, struct bytes text, char *ret, size_t size,

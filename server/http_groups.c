@@ -1,5 +1,6 @@
 /* Consumer groups: settings, members, seeking. */
 #include "http_delivery.h"
+#include "http_events.h"
 #include "server.h"
 #include <annals/cloudevents.h>
 #include <annals/parse.h>
@@ -68,12 +69,13 @@ void http_delivery_write_topic(
 }
 
 void http_delivery_write_event(struct http_request *request, struct json_writer *writer,
-	const char *name, struct bytes encoded, const struct delivered_event *place)
+	const char *name, struct bytes encoded, const struct delivered_event *place,
+	struct http_typed_reader *typed)
 {
 	struct topic *topic = store_topic_find_id(http_loop(request)->store, place->topic_id);
 	ANNALS_CLEANUP(buf_release) struct buf text = BUF_INIT;
-	struct record record;
-	struct cloudevent_place where = {.topic = topic == NULL ? "" : topic->name,
+	struct http_walked_event event = {.encoded = encoded, .typed = typed};
+	event.place = (struct cloudevent_place){.topic = topic == NULL ? "" : topic->name,
 		.topic_uuid = topic == NULL ? (const uint8_t *)"0123456789abcdef" : topic->uuid,
 		.partition = place->partition,
 		.offset = place->offset,
@@ -81,8 +83,7 @@ void http_delivery_write_event(struct http_request *request, struct json_writer 
 		.recorded_us = place->recorded_us,
 		.version = VERSION_NONE};
 	json_name(writer, name);
-	if (record_decode_trusted(encoded, &record) == 0 &&
-		cloudevent_to_json(&text, &record, &where) == 0) {
+	if (http_event_write_json(&text, &event) == 0) {
 		json_write_raw(writer, buf_bytes(&text));
 	} else {
 		json_write_null(writer);

@@ -6,8 +6,60 @@
 #include <annals/build.h>
 #include <ctype.h>
 
-static void write_parameters(struct json_writer *writer, const char *path)
+/* Answers with events: their data can be shown as JSON. */
+static bool shows_events(const struct http_route *route)
 {
+	static const char *const reads[] = {
+		"/events", "/events/{offset}", "/query", "/poll", "/parked"};
+	const size_t size = strlen(route->path);
+	const bool posts = strcmp(route->method, "POST") == 0;
+	if ((!posts && strcmp(route->method, "GET") != 0) ||
+		strncmp(route->path, "/v1/groups/{group}/events/", 26) == 0) {
+		return false;
+	}
+	for (size_t i = posts ? 2 : 0; i < ANNALS_COUNT_OF(reads); i++) {
+		const size_t end = strlen(reads[i]);
+		if (size > end && strcmp(route->path + size - end, reads[i]) == 0) {
+			return true;
+		}
+	}
+	return false;
+}
+
+static void write_data_parameters(struct json_writer *writer)
+{
+	json_begin_object(writer);
+	json_member_cstring(writer, "name", "data");
+	json_member_cstring(writer, "in", "query");
+	json_member_cstring(writer, "description",
+		"json: protobuf data as JSON, by the schema of the event's type");
+	json_name(writer, "schema");
+	json_begin_object(writer);
+	json_name(writer, "enum");
+	json_begin_array(writer);
+	json_write_text(writer, bytes_text("stored"));
+	json_write_text(writer, bytes_text("json"));
+	json_end_array(writer);
+	json_member_cstring(writer, "default", "stored");
+	json_end_object(writer);
+	json_end_object(writer);
+	json_begin_object(writer);
+	json_member_cstring(writer, "name", "schemaVersion");
+	json_member_cstring(writer, "in", "query");
+	json_member_cstring(writer, "description",
+		"with data=json: the version of the type's schema to show events as");
+	json_name(writer, "schema");
+	json_begin_object(writer);
+	json_member_cstring(writer, "type", "integer");
+	json_member_u64(writer, "minimum", 0);
+	json_member_u64(writer, "maximum", UINT32_MAX);
+	json_end_object(writer);
+	json_end_object(writer);
+}
+
+static void write_parameters(struct json_writer *writer, const struct http_route *route)
+{
+	const char *path = route->path;
 	size_t cursor = 0;
 	struct bytes segment;
 	json_name(writer, "parameters");
@@ -28,6 +80,9 @@ static void write_parameters(struct json_writer *writer, const char *path)
 		json_member_cstring(writer, "type", number ? "integer" : "string");
 		json_end_object(writer);
 		json_end_object(writer);
+	}
+	if (shows_events(route)) {
+		write_data_parameters(writer);
 	}
 	json_end_array(writer);
 }
@@ -82,7 +137,7 @@ static void write_operation(struct json_writer *writer, const struct http_route 
 	json_name(writer, method);
 	json_begin_object(writer);
 	json_member_cstring(writer, "summary", route->summary);
-	write_parameters(writer, route->path);
+	write_parameters(writer, route);
 	write_body(writer, route->body, route->path);
 	json_name(writer, "responses");
 	json_begin_object(writer);

@@ -4,11 +4,13 @@
 #include "http_events.h"
 #include "http_json.h"
 #include "http_text.h"
+#include "http_typed.h"
 #include <annals/parse.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #define LIMIT_INITIAL 100u
+#define LINK_DATA_BYTES 48u
 
 /* ---- The key ---- */
 
@@ -54,6 +56,8 @@ struct page {
 	int choice; /* of formats; -1: only the head */
 	uint32_t limit;
 	bool backwards, is_query;
+	bool as_json; /* data is shown as JSON: typed is set up */
+	struct http_typed_reader typed;
 	struct buf terms; /* the query's texts, encoded again for the link */
 };
 
@@ -61,6 +65,7 @@ static void free_page(void *work)
 {
 	struct page *page = work;
 	buf_release(&page->terms);
+	http_typed_reader_release(&page->typed);
 	free(page);
 }
 
@@ -76,15 +81,17 @@ static struct page *new_page(struct http_request *request)
 	return page;
 }
 
-static int write_event(struct buf *out, enum http_event_format format, const struct op_places *done,
+static int write_event(struct buf *out, struct page *page, const struct op_places *done,
 	size_t index, struct bytes element, struct bytes encoded)
 {
+	const enum http_event_format format = format_kinds[page->choice];
 	const struct event_place *place = &done->places[index];
 	const struct http_walked_event event = {
 		.element = element,
 		.encoded = encoded,
 		.place = {done->op.topic->name, done->op.topic->uuid, place->partition,
 			place->offset, place->position, done->recorded_us[index], place->version},
+		.typed = page->as_json ? &page->typed : NULL,
 	};
 	int status = 0;
 	switch (format) {
@@ -101,9 +108,9 @@ static int write_event(struct buf *out, enum http_event_format format, const str
 	return status != 0 || format != HTTP_FORMAT_LINES ? status : buf_add_byte(out, '\n');
 }
 
-static int write_events(
-	struct buf *out, enum http_event_format format, const struct op_places *done)
+static int write_events(struct buf *out, struct page *page, const struct op_places *done)
 {
+	const enum http_event_format format = format_kinds[page->choice];
 	struct bytes events = buf_bytes((struct buf *)(uintptr_t)&done->events), encoded;
 	size_t cursor = 0;
 	int status = 0;
@@ -112,8 +119,8 @@ static int write_events(
 		if (batch_next_event(events, &cursor, &encoded) != 1) {
 			return ANNALS_E_CORRUPT_DATA;
 		}
-		status = write_event(out, format, done, i,
-			bytes_of(events.data + start, cursor - start), encoded);
+		status = write_event(
+			out, page, done, i, bytes_of(events.data + start, cursor - start), encoded);
 	}
 	if (status == 0 && format == HTTP_FORMAT_ARRAY) {
 		status = buf_add_text(out, done->place_count > 0 ? "\n]\n" : "[]\n");
@@ -160,11 +167,25 @@ static void send_head(struct http_request *request, const struct op_places *done
 	http_json_send(request, 200, &writer);
 }
 
+/* What the next page has to repeat of how data is shown. */
+static const char *link_data(const struct page *page, char room[LINK_DATA_BYTES])
+{
+	if (!page->as_json) {
+		return "";
+	}
+	if (page->typed.version == 0) {
+		return "&data=json";
+	}
+	(void)snprintf(room, LINK_DATA_BYTES, "&data=json&schemaVersion=%u", page->typed.version);
+	return room;
+}
+
 /* Where the next page begins. */
 static void write_link(struct http_request *request, const struct op_places *done)
 {
 	const struct page *page = request->work;
 	struct buf key = BUF_INIT;
+	char data[LINK_DATA_BYTES];
 	const uint64_t last =
 		done->place_count > 0 ? done->places[done->place_count - 1].version : 0;
 	if (page->is_query) {
@@ -173,10 +194,10 @@ static void write_link(struct http_request *request, const struct op_places *don
 		http_header(request, "Annals-Up-To-Position", "%llu", (unsigned long long)up_to);
 		if (page->terms.size > 0) {
 			http_header(request, "Link",
-				"</v1/topics/%s/query?%.*safter=%llu&limit=%u>; rel=\"next\"",
+				"</v1/topics/%s/query?%.*safter=%llu&limit=%u%s>; rel=\"next\"",
 				done->op.topic->name, (int)page->terms.size,
 				(const char *)page->terms.data, (unsigned long long)up_to,
-				page->limit);
+				page->limit, link_data(page, data));
 		}
 		return;
 	}
@@ -187,26 +208,28 @@ static void write_link(struct http_request *request, const struct op_places *don
 					   : last + 1 < done->stream.head.next_version);
 	if (more && http_percent_encode(request->params[1], &key) == 0 && key.size < 1500) {
 		http_header(request, "Link",
-			"</v1/topics/%s/streams/%.*s/events?version=%llu&limit=%u%s>; rel=\"next\"",
+			"</v1/topics/%s/streams/%.*s/events?version=%llu&limit=%u%s%s>; "
+			"rel=\"next\"",
 			done->op.topic->name, (int)key.size, (const char *)key.data,
 			(unsigned long long)(page->backwards ? last - 1 : last + 1), page->limit,
-			page->backwards ? "&backwards=true" : "");
+			page->backwards ? "&backwards=true" : "", link_data(page, data));
 	}
 	buf_release(&key);
 }
 
 static void send_events(struct http_request *request, const struct op_places *done)
 {
-	const struct page *page = request->work;
+	struct page *page = request->work;
 	struct buf body = BUF_INIT;
-	const int status = write_events(&body, format_kinds[page->choice], done);
+	const int status = write_events(&body, page, done);
 	if (status != 0) {
 		buf_release(&body);
 		http_problem(request, status, NULL, NULL);
 		return;
 	}
 	http_begin(request, 200, formats[page->choice]);
-	if (!page->is_query) {
+	/* What is shown as JSON changes with the registry. */
+	if (!page->is_query && !page->as_json) {
 		set_etag(request, done);
 	}
 	if (request->etag[0] != 0) {
@@ -262,7 +285,8 @@ static void read_stream(struct http_request *request, int choice)
 	}
 	page->choice = choice;
 	if (choice >= 0) {
-		if (!http_param(request, "backwards", &backwards) ||
+		if (!http_typed_reader_read(&page->typed, request, &page->as_json) ||
+			!http_param(request, "backwards", &backwards) ||
 			!http_param(request, "version", &text) ||
 			!http_param_u64(request, "limit", LIMIT_INITIAL, 1, PLACES_MAX, &limit)) {
 			return;
@@ -427,7 +451,8 @@ void http_get_query(struct http_request *request)
 	struct query_item item = {.types = types, .tags = tags};
 	uint64_t after, limit;
 	size_t cursor = 0;
-	if (page == NULL || !http_param_u64(request, "after", 0, 0, INT64_MAX, &after) ||
+	if (page == NULL || !http_typed_reader_read(&page->typed, request, &page->as_json) ||
+		!http_param_u64(request, "after", 0, 0, INT64_MAX, &after) ||
 		!http_param_u64(request, "limit", LIMIT_INITIAL, 1, PLACES_MAX, &limit)) {
 		return;
 	}
@@ -465,7 +490,7 @@ void http_post_query(struct http_request *request)
 	struct page *page = choice >= 0 ? new_page(request) : NULL;
 	struct http_query query;
 	struct error err = {0};
-	if (page == NULL) {
+	if (page == NULL || !http_typed_reader_read(&page->typed, request, &page->as_json)) {
 		return;
 	}
 	page->choice = choice;

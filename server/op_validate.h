@@ -6,8 +6,10 @@
  * An event's schema is the registry's version `schema_version` (0: the latest) of the subject that
  * has the event's type as its name. What is wrong: no such schema; a content type that is not
  * protobuf's (none, one with "proto" in it, or application/octet-stream); data that
- * validate_message() refuses. Events without data are right, and fields that the schema does not
- * know are as in any protobuf reader.
+ * validate_message() refuses; a key, subject or time that is not what the data say by the schema's
+ * options (extract.h), or a tag "name:value" of theirs that the event lacks: stored bodies are the
+ * producer's, so nothing can be put right here, in either protocol. Events without data are right,
+ * and fields that the schema does not know are as in any protobuf reader.
  */
 #ifndef SERVER_OP_VALIDATE_H
 #define SERVER_OP_VALIDATE_H

@@ -3,6 +3,7 @@
 #include "http_fixture.h"
 #include "suite.h"
 #include <annals/parse.h>
+#include <annals/record.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -252,6 +253,150 @@ START_TEST(test_http_typed_warned_json_keeps_its_bytes)
 }
 END_TEST
 
+/* Events in protobuf's own encoding: the bytes that the binary protocol carries. */
+static const struct http_response *post_records(const struct record *records, size_t count)
+{
+	static struct http_response response;
+	struct buf body = BUF_INIT, head = BUF_INIT;
+	struct http_client client;
+	for (size_t i = 0; i < count; i++) {
+		ck_assert_int_eq(record_encode_in_batch(&records[i], &body), 0);
+	}
+	ck_assert_int_eq(buf_printf(&head,
+				 "POST " EVENTS " HTTP/1.1\r\nHost: test\r\n"
+				 "Content-Type: application/x-protobuf\r\n"
+				 "Content-Length: %zu\r\n\r\n",
+				 body.size),
+		0);
+	client_open(&client);
+	client_send(&client, head.data, head.size);
+	client_send(&client, body.data, body.size);
+	client_receive(&client, &response, true);
+	client_close(&client);
+	buf_release(&head);
+	buf_release(&body);
+	return &response;
+}
+
+static void records_refused(const struct record *record, const char *says)
+{
+	const struct http_response *response = post_records(record, 1);
+	ck_assert_int_eq(response->status, 422);
+	ck_assert_ptr_nonnull(find_text((const char *)response->body.data, "validation-failed"));
+	ck_assert_msg(strstr((const char *)response->body.data, says) != NULL, "%s lacks %s",
+		(const char *)response->body.data, says);
+}
+
+/* us1, 1970-01-01T00:00:01.000000005Z, Fiy, STATUS_REVIEWED, us */
+#define FULL "\n\003us1\022\004\010\001\020\005:\003Fiy@\002J\002us"
+
+START_TEST(test_http_typed_protobuf_must_say_what_its_data_say)
+{
+	const struct bytes tags[] = {bytes_text("own:1"), bytes_text("network:us"),
+		bytes_text("status:STATUS_REVIEWED")};
+	const struct record right = {.type = bytes_text("quake.Event"),
+		.data = bytes_text(FULL),
+		.has_data = true,
+		.has_key = true,
+		.key = bytes_text("us1"),
+		.subject = bytes_text("Fiy"),
+		.has_time = true,
+		.time_ns = 1000000005,
+		.tags = tags,
+		.tag_count = 3};
+	struct record wrong = right;
+	const char *text;
+	ask_for(201, "PUT", "/v1/topics/quakes", NULL, "{\"validation\":\"enforce\"}");
+	ck_assert_int_eq(post_records(&right, 1)->status, 200);
+	wrong.has_key = false;
+	records_refused(&wrong, "the event's key is not what its data say");
+	wrong.has_key = true;
+	wrong.key = bytes_text("us2");
+	records_refused(&wrong, "the event's key is not what its data say");
+	wrong = right;
+	wrong.subject = bytes_text("forged");
+	records_refused(&wrong, "the event's subject is not what its data say");
+	wrong = right;
+	wrong.time_ns++;
+	records_refused(&wrong, "the event's time is not what its data say");
+	wrong.has_time = false;
+	records_refused(&wrong, "the event's time is not what its data say");
+	wrong = right;
+	wrong.tag_count = 2;
+	records_refused(&wrong, "lacks the tag 'status:STATUS_REVIEWED'");
+	/* What is not set says nothing. */
+	wrong = right;
+	wrong.data = bytes_text("");
+	wrong.key = bytes_text("any");
+	ck_assert_int_eq(post_records(&wrong, 1)->status, 200);
+	/* All or nothing, and the event is named. */
+	struct record both[] = {right, right};
+	both[1].key = bytes_text("us2");
+	text = (const char *)post_records(both, 2)->body.data;
+	ck_assert_ptr_nonnull(find_text(text, "event 1 of the batch"));
+	text = ask_for(200, "GET", "/v1/topics/quakes", NULL, NULL);
+	ck_assert_uint_eq(json_number(text, "endOffset"), 2);
+	/* With warn it is counted. */
+	ask_for(200, "PATCH", "/v1/topics/quakes", NULL, "{\"validation\":\"warn\"}");
+	ck_assert_int_eq(post_records(&both[1], 1)->status, 200);
+	text = ask_for(200, "GET", "/metrics", NULL, NULL);
+	ck_assert_ptr_nonnull(
+		find_text(text, "annals_events_invalid_total{validation=\"warn\"} 1"));
+}
+END_TEST
+
+START_TEST(test_http_typed_streams_queries_and_groups_show_json)
+{
+	static const char shown[] = "\"data\":{\"quakeId\":\"us1\",\"place\":\"Fiy\"}";
+	const struct http_response *response;
+	char value[1024];
+	ask_for(201, "PUT", "/v1/topics/quakes", NULL,
+		"{\"validation\":\"enforce\",\"streams\":true,\"queryIndex\":true}");
+	ask_for(201, "PUT", "/v1/groups/g", NULL,
+		"{\"topics\":[\"quakes\"],\"attemptsMax\":1,\"backoffMs\":0}");
+	ask_for(200, "POST", EVENTS, STRUCTURED, event("quake.Event", "1", GOOD));
+	ask_for(200, "POST", EVENTS, STRUCTURED, event("quake.Event", "2", GOOD));
+	response =
+		ask("GET", "/v1/topics/quakes/streams/us1/events?limit=1&data=json&schemaVersion=1",
+			NULL, NULL);
+	ck_assert_int_eq(response->status, 200);
+	ck_assert_uint_eq(count_of((const char *)response->body.data, shown), 1);
+	ck_assert_ptr_nonnull(
+		strstr(response_header(response, "Link", value), "&data=json&schemaVersion=1>"));
+	ck_assert_str_eq(response_header(response, "ETag", value), "");
+	response = ask("GET", "/v1/topics/quakes/streams/us1/events", NULL, NULL);
+	ck_assert_uint_eq(count_of((const char *)response->body.data, GOOD), 2);
+	ck_assert_str_ne(response_header(response, "ETag", value), "");
+	ask_problem(400, "invalid-argument", "'data'", "GET",
+		"/v1/topics/quakes/streams/us1/events?data=xml", NULL, NULL);
+
+	response = ask("GET", "/v1/topics/quakes/query?type=quake.Event&data=json", NULL, NULL);
+	ck_assert_uint_eq(count_of((const char *)response->body.data, shown), 2);
+	ck_assert_ptr_nonnull(strstr(response_header(response, "Link", value), "&data=json>"));
+	response = ask("POST", "/v1/topics/quakes/query?data=json", NULL,
+		"{\"items\":[{\"types\":[\"quake.Event\"]}]}");
+	ck_assert_uint_eq(count_of((const char *)response->body.data, shown), 2);
+
+	/* Nothing is leased for an answer that cannot be given. */
+	ask_problem(400, "invalid-argument", "'data'", "POST", "/v1/groups/g/poll?data=xml", NULL,
+		"{}");
+	const char *text =
+		ask_for(200, "POST", "/v1/groups/g/poll?data=json&schemaVersion=1", NULL, "{}");
+	ck_assert_uint_eq(json_number(text, "attempt"), 1);
+	ck_assert_ptr_nonnull(find_text(text, shown));
+	const char *lease = strstr(text, "\"lease\":");
+	ck_assert_ptr_nonnull(lease);
+	(void)snprintf(value, sizeof(value), "{\"leases\":[%.*s]}",
+		(int)(strchr(lease + 9, '"') + 1 - (lease + 8)), lease + 8);
+	ask_for(200, "POST", "/v1/groups/g/refuse", NULL, value);
+	text = ask_for(200, "GET", "/v1/groups/g/parked?data=json", NULL, NULL);
+	ck_assert_uint_eq(json_number(text, "count"), 1);
+	ck_assert_ptr_nonnull(find_text(text, shown));
+	ask_problem(400, "invalid-argument", "'data'", "GET", "/v1/groups/g/parked?data=xml", NULL,
+		NULL);
+}
+END_TEST
+
 START_TEST(test_http_typed_settings_are_checked)
 {
 	ask_problem(400, "invalid-argument", "'validation'", "PUT", "/v1/topics/quakes", NULL,
@@ -264,6 +409,8 @@ END_TEST
 SUITE_MAIN("http_typed", typed_setup, server_teardown,
 	test_http_typed_enforce_refuses_whole_appends, test_http_typed_data_must_be_protobuf,
 	test_http_typed_warn_stores_and_counts, test_http_typed_repeats_get_their_first_answer,
+	test_http_typed_protobuf_must_say_what_its_data_say,
+	test_http_typed_streams_queries_and_groups_show_json,
 	test_http_typed_json_is_kept_as_protobuf, test_http_typed_warned_json_keeps_its_bytes,
 	test_http_typed_is_read_as_another_version, test_http_typed_is_read_as_json,
 	test_http_typed_options_say_key_subject_time_and_tags, test_http_typed_settings_are_checked)
