@@ -41,16 +41,24 @@ static bool read_terms(struct http_filter *filter, struct http_request *request)
 			continue;
 		}
 		const size_t start = request->texts.size;
-		if (filter->tag_count == HTTP_FILTER_TAGS_MAX ||
+		if (filter->terms.tag_count == EVENT_FILTER_TAGS_MAX ||
 			http_percent_decode(value, &request->texts) != 0) {
 			http_problem(request, ANNALS_E_INVALID,
 				"at most 32 tags, percent-encoded, can be given", NULL);
 			return false;
 		}
-		filter->tags[filter->tag_count++] =
+		filter->terms.tags[filter->terms.tag_count++] =
 			bytes_of(request->texts.data + start, request->texts.size - start);
 	}
 	return true;
+}
+
+bool http_filter_read_terms(struct http_filter *filter, struct http_request *request)
+{
+	return http_param(request, "type", &filter->terms.type) &&
+	       http_param(request, "typePrefix", &filter->terms.type_prefix) &&
+	       http_param(request, "subject", &filter->terms.subject) &&
+	       http_param(request, "key", &filter->terms.key) && read_terms(filter, request);
 }
 
 bool http_filter_read(
@@ -58,12 +66,8 @@ bool http_filter_read(
 {
 	const uint32_t partitions = topic->config.partitions;
 	uint64_t partition = UINT64_MAX;
-	if (!http_param(request, "type", &filter->type) ||
-		!http_param(request, "typePrefix", &filter->type_prefix) ||
-		!http_param(request, "subject", &filter->subject) ||
-		!http_param(request, "key", &filter->key) ||
-		!http_param_u64(request, "partition", UINT64_MAX, 0, UINT32_MAX, &partition) ||
-		!read_terms(filter, request)) {
+	if (!http_filter_read_terms(filter, request) ||
+		!http_param_u64(request, "partition", UINT64_MAX, 0, UINT32_MAX, &partition)) {
 		return false;
 	}
 	if (partition != UINT64_MAX && partition >= partitions) {
@@ -74,49 +78,10 @@ bool http_filter_read(
 	}
 	filter->has_partition = partition != UINT64_MAX;
 	filter->partition = (uint32_t)partition;
-	if (filter->key.data != NULL && !filter->has_partition && topic->config.streams) {
+	if (filter->terms.key.data != NULL && !filter->has_partition && topic->config.streams) {
 		/* Where there are streams, a key's events are all in its partition. */
 		filter->has_partition = true;
-		filter->partition = record_partition(filter->key, partitions);
-	}
-	return true;
-}
-
-static bool has_tag(const struct record *record, struct bytes wanted)
-{
-	struct bytes tag;
-	size_t cursor = 0;
-	while (record_next_tag(record, &cursor, &tag) == 1) {
-		if (bytes_equal(tag, wanted)) {
-			return true;
-		}
-	}
-	return false;
-}
-
-bool http_filter_passes(const struct http_filter *filter, struct bytes encoded)
-{
-	struct record record;
-	if (filter->type.data == NULL && filter->type_prefix.data == NULL &&
-		filter->subject.data == NULL && filter->key.data == NULL &&
-		filter->tag_count == 0) {
-		return true;
-	}
-	if (record_decode_trusted(encoded, &record) != 0 ||
-		(filter->type.data != NULL && !bytes_equal(record.type, filter->type)) ||
-		(filter->type_prefix.data != NULL &&
-			(record.type.size < filter->type_prefix.size ||
-				!bytes_equal(bytes_of(record.type.data, filter->type_prefix.size),
-					filter->type_prefix))) ||
-		(filter->subject.data != NULL && !bytes_equal(record.subject, filter->subject)) ||
-		(filter->key.data != NULL &&
-			(!record.has_key || !bytes_equal(record.key, filter->key)))) {
-		return false;
-	}
-	for (size_t i = 0; i < filter->tag_count; i++) {
-		if (!has_tag(&record, filter->tags[i])) {
-			return false;
-		}
+		filter->partition = record_partition(filter->terms.key, partitions);
 	}
 	return true;
 }

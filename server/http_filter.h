@@ -4,15 +4,11 @@
 
 #include "proto_http.h"
 
-#include <annals/schemas.h>
-
-#define HTTP_FILTER_TAGS_MAX 32u
+#include <annals/filter.h>
 
 /* Everything that is given must hold. Texts are in the request's. */
 struct http_filter {
-	struct bytes type, type_prefix, subject, key; /* data NULL: any */
-	struct bytes tags[HTTP_FILTER_TAGS_MAX];      /* each must be there */
-	size_t tag_count;
+	struct event_filter terms;
 	bool has_partition; /* ?partition=, or the only one where ?key= can be */
 	uint32_t partition;
 	struct buf link; /* the parameters again, "type=a&", for a link to the next page */
@@ -26,7 +22,8 @@ void http_filter_release(struct http_filter *filter);
  */
 bool http_filter_read(struct http_filter *filter, struct http_request *request,
 	const struct topic *topic) ANNALS_MUST_CHECK;
-/* Does an encoded event, checked when it was appended, pass? */
-bool http_filter_passes(const struct http_filter *filter, struct bytes encoded);
+/* The same without ?partition=, for what reads one partition. */
+bool http_filter_read_terms(
+	struct http_filter *filter, struct http_request *request) ANNALS_MUST_CHECK;
 
 #endif

@@ -1,40 +1,18 @@
 /* Reading a partition over HTTP: pages of NDJSON, a JSON array or protobuf, with long poll; single
  * events. */
-#include "http_events.h"
+#include "http_read.h"
 #include "http_text.h"
-#include "http_typed.h"
-#include "proto_http.h"
 #include <annals/parse.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #define LIMIT_INITIAL 1000u
 #define LIMIT_MAX 1000000u
-/* Stored bytes per look into storage; what a slow client can make a page hold in memory. */
-#define SLICE_BYTES (256u << 10)
+#define SEARCH_LIMIT_MAX 100000u
+#define SLICE_BYTES HTTP_READ_SLICE_BYTES
 /* Written at once; one chunk of the answer. */
 #define WRITE_BYTES (64u << 10)
 #define ALL_CODECS ((1u << BATCH_CODECS) - 1)
-
-enum read_from { FROM_OFFSET, FROM_EARLIEST, FROM_LATEST, FROM_TIME };
-
-struct http_read {
-	struct topic *topic;
-	uint32_t partition;
-	enum read_from from;
-	enum http_event_format format;
-	uint64_t offset; /* the next one to write */
-	uint64_t end;    /* one past the last to write, once the first slice came */
-	uint64_t limit, wait_us;
-	int64_t time_us;
-	const char *content_type;
-	bool any; /* something was written */
-	struct buf batches;
-	uint64_t next_offset; /* behind the batches */
-	struct http_event_walk walk;
-	struct http_typed_reader typed;
-	struct buf out;
-};
 
 static const char *const formats[] = {"application/x-ndjson", "application/cloudevents-batch+json",
 	"application/json", "application/x-protobuf"};
@@ -49,6 +27,8 @@ static void free_read(void *work)
 	topic_unref(read->topic);
 	buf_release(&read->batches);
 	buf_release(&read->out);
+	buf_release(&read->text);
+	http_filter_release(&read->filter);
 	http_event_walk_release(&read->walk);
 	http_typed_reader_release(&read->typed);
 	free(read);
@@ -82,9 +62,7 @@ static struct http_read *new_read(struct http_request *request)
 
 /* ---- Slices ---- */
 
-/* Asks for the next slice. 1: it is there already, 0: `done` will be called or the request is gone.
- */
-static int ask(struct http_request *request, void (*done)(struct op *op), uint32_t bytes_max,
+int http_read_ask(struct http_request *request, void (*done)(struct op *op), uint32_t bytes_max,
 	uint64_t wait_us)
 {
 	struct http_read *read = request->work;
@@ -99,13 +77,13 @@ static int ask(struct http_request *request, void (*done)(struct op *op), uint32
 	op->offset = read->offset;
 	op->bytes_max = bytes_max;
 	op->wait_us = wait_us;
+	op->backwards = read->backwards;
 	op->codecs = ALL_CODECS;
 	request->op = &op->op;
 	return op_read_start(op, bytes_text(read->topic->name), read->topic->id) == OP_DONE;
 }
 
-/* Takes the result over and lets go of the operation. */
-static void take_slice(struct http_request *request)
+void http_read_take(struct http_request *request)
 {
 	struct http_read *read = request->work;
 	struct op_read *op = (struct op_read *)request->op;
@@ -125,7 +103,7 @@ static bool accept_slice(struct http_request *request)
 		http_op_problem(request, request->op);
 		return false;
 	}
-	take_slice(request);
+	http_read_take(request);
 	return true;
 }
 
@@ -220,7 +198,7 @@ static void pump(struct http_request *request)
 			return;
 		}
 		http_write(request, &read->out);
-		if (more == 0 && (ask(request, next_slice_done, SLICE_BYTES, 0) == 0 ||
+		if (more == 0 && (http_read_ask(request, next_slice_done, SLICE_BYTES, 0) == 0 ||
 					 !accept_slice(request))) {
 			return;
 		}
@@ -292,14 +270,18 @@ static void first_slice_done(struct op *op)
 	if (!send_page_head(request, done)) {
 		return;
 	}
-	take_slice(request);
+	http_read_take(request);
 	pump(request);
 }
 
 static void ask_first(struct http_request *request)
 {
 	const struct http_read *read = request->work;
-	if (ask(request, first_slice_done, SLICE_BYTES, read->wait_us) == 1) {
+	if (read->searches) {
+		http_search_start(request);
+		return;
+	}
+	if (http_read_ask(request, first_slice_done, SLICE_BYTES, read->wait_us) == 1) {
 		first_slice_done(request->op);
 	}
 }
@@ -344,7 +326,7 @@ static void start_page(struct http_request *request)
 		start_find(request);
 		return;
 	}
-	if (read->from != FROM_OFFSET) {
+	if (read->from != FROM_OFFSET || read->backwards) {
 		const int status = store_partition_info(
 			http_loop(request)->store, read->topic->id, read->partition, &info);
 		if (status != 0) {
@@ -354,7 +336,12 @@ static void start_page(struct http_request *request)
 			http_problem(request, status, NULL, &detail);
 			return;
 		}
-		read->offset = read->from == FROM_LATEST ? info.end_offset : info.first_offset;
+		if (read->from != FROM_OFFSET) {
+			read->offset =
+				read->from == FROM_LATEST ? info.end_offset : info.first_offset;
+		} else if (read->offset != info.end_offset) {
+			read->offset++; /* the event at the offset is the first one given */
+		}
 	}
 	ask_first(request);
 }
@@ -372,7 +359,7 @@ static bool read_from_param(struct http_request *request, struct http_read *read
 		http_problem(request, ANNALS_E_INVALID, "'offset' and 'from' are both given", NULL);
 		return false;
 	}
-	read->from = FROM_EARLIEST;
+	read->from = read->backwards ? FROM_LATEST : FROM_EARLIEST;
 	if (offset.data != NULL) {
 		read->from = FROM_OFFSET;
 		if (parse_u64(offset, &read->offset) != 0 || read->offset > INT64_MAX) {
@@ -416,6 +403,23 @@ static bool read_wait(struct http_request *request, uint64_t *ret_us)
 	return true;
 }
 
+/* Backwards and filtered pages are made in another way than plain ones. */
+static bool read_search(struct http_request *request, struct http_read *read)
+{
+	struct bytes text;
+	if (!http_param(request, "backwards", &text) ||
+		!http_filter_read_terms(&read->filter, request)) {
+		return false;
+	}
+	if (text.data != NULL && parse_bool(text, &read->backwards) != 0) {
+		http_problem(request, ANNALS_E_INVALID,
+			"parameter 'backwards' is neither true nor false", NULL);
+		return false;
+	}
+	read->searches = read->backwards || !event_filter_is_empty(&read->filter.terms);
+	return true;
+}
+
 /* What is shown as JSON depends on the registry and changes with it: no cache may keep it. */
 static bool read_data(struct http_request *request, struct http_read *read)
 {
@@ -439,8 +443,10 @@ void http_get_partition_events(struct http_request *request)
 	}
 	read->format = format_kinds[choice];
 	read->content_type = formats[choice];
-	if (!read_from_param(request, read) || !read_wait(request, &read->wait_us) ||
-		!http_param_u64(request, "limit", LIMIT_INITIAL, 1, LIMIT_MAX, &read->limit) ||
+	if (!read_search(request, read) || !read_from_param(request, read) ||
+		!read_wait(request, &read->wait_us) ||
+		!http_param_u64(request, "limit", LIMIT_INITIAL, 1,
+			read->searches ? SEARCH_LIMIT_MAX : LIMIT_MAX, &read->limit) ||
 		!read_data(request, read)) {
 		return;
 	}
@@ -499,7 +505,7 @@ static void event_done(struct op *op)
 		http_op_problem(request, op);
 		return;
 	}
-	take_slice(request);
+	http_read_take(request);
 	int more;
 	do {
 		more = http_event_walk_next(&read->walk, &event);
@@ -522,7 +528,7 @@ void http_get_event(struct http_request *request)
 		!read_data(request, read)) {
 		return;
 	}
-	if (ask(request, event_done, 1, 0) == 1) {
+	if (http_read_ask(request, event_done, 1, 0) == 1) {
 		event_done(request->op);
 	}
 }

@@ -118,7 +118,7 @@ static bool is_wanted(struct http_tail *tail, const struct http_walked_event *ev
 	if (tail->start == TAIL_POSITION && event->place.position <= tail->start_value) {
 		return false;
 	}
-	if (http_filter_passes(&tail->filter, event->encoded)) {
+	if (event_filter_passes(&tail->filter.terms, event->encoded)) {
 		return true;
 	}
 	tail->skipped++;

@@ -84,6 +84,7 @@ struct op_read *op_read_new(struct loop *loop)
 	read->request.batches = BUF_INIT;
 	read->request.batch_count = 0;
 	read->request.one_batch = false;
+	read->request.backwards = false;
 	read->request.next_offset = read->request.first_offset = read->request.end_offset = 0;
 	loop_timer_init(&read->timer, on_timer);
 	list_init(&read->watch.registered);
@@ -127,6 +128,11 @@ static int page_done(struct op_read *read)
 {
 	struct op *op = &read->op;
 	int status = op_take_error(op, &read->request.base);
+	if (status == 0 && read->filter != NULL) {
+		status = event_filter_batches(
+			read->filter, &read->request.batches, &op->loop->scratch);
+		buf_trim(&op->loop->scratch, 1u << 20);
+	}
 	if (status == 0) {
 		status = op_transcode(op->loop, &read->request.batches, read->codecs);
 		counter_add(&op->loop->counters.bytes_delivered, read->request.batches.size);
@@ -149,7 +155,7 @@ static int page_done(struct op_read *read)
 static bool may_wait(const struct op_read *read)
 {
 	return read->request.base.status == 0 && read->request.batches.size == 0 &&
-	       !read->timed_out && !read->op.loop->draining &&
+	       !read->backwards && !read->timed_out && !read->op.loop->draining &&
 	       read->deadline_ns > loop_now_ns(read->op.loop);
 }
 
@@ -218,6 +224,7 @@ int op_read_start(struct op_read *read, struct bytes topic, uint32_t topic_id)
 	read->request.topic_id = op->topic->id;
 	read->request.partition = read->partition;
 	read->request.offset = read->offset;
+	read->request.backwards = read->backwards;
 	read->request.bytes_max = bytes_max;
 	read->deadline_ns = loop_now_ns(op->loop) + wait_us * 1000;
 	if (run(read, false, &status) == OP_PENDING) {

@@ -16,6 +16,7 @@
 
 #include "loop.h"
 #include <annals/delivery.h>
+#include <annals/filter.h>
 #include <annals/schemas.h>
 #include <annals/storage.h>
 
@@ -155,6 +156,10 @@ struct op_read {
 	uint64_t offset;
 	uint32_t bytes_max; /* 0: fetch-bytes-max, which also caps it */
 	uint64_t wait_us;   /* at the end of the log; capped by wait-max */
+	bool backwards;     /* the batches before `offset`, see read_request; never waits */
+	/* Batches out of which nothing passes are left out, and next_offset says how far the read
+	 * looked: empty and above `offset`, there is more to look at. NULL: all. Borrowed. */
+	const struct event_filter *filter;
 	uint32_t codecs; /* bit (1 << enum batch_codec) for each that the reader takes; batches of
 			    others are decompressed. Plain is always taken. */
 	/* results */

@@ -50,7 +50,8 @@ static const struct http_route routes[] = {
 	{"POST", "/v1/transactions", HTTP_OWN_BODY, http_post_transaction,
 		"append events under conditions on streams and over a query, all or nothing"},
 	{"GET", PARTITION "/events", HTTP_NO_BODY, http_get_partition_events,
-		"events of a partition from an offset, with long poll"},
+		"events of a partition from an offset, with long poll; ?backwards=true newest "
+		"first; filtered by ?type=, ?typePrefix=, ?subject=, ?key=, ?tag="},
 	{"POST", PARTITION "/events", HTTP_OWN_BODY, http_post_partition_events,
 		"append events to this partition"},
 	{"GET", PARTITION "/events/{offset}", HTTP_NO_BODY, http_get_event, "one event"},

@@ -20,6 +20,7 @@ struct page {
 	struct partition *partition;
 	struct read_request *request;
 	uint64_t offset; /* wanted next */
+	uint64_t stop;   /* no batch from here on */
 	uint32_t bytes_max;
 	size_t start; /* size of the buffer before */
 	bool full;
@@ -49,7 +50,8 @@ static int take_batch(struct page *page, struct bytes stored)
 		return fail_corrupt(
 			page, page->offset, page->offset + 1, "a stored batch cannot be read");
 	}
-	if (request->batch_count > 0 && used + batch.stored.size > page->bytes_max) {
+	if ((request->batch_count > 0 && used + batch.stored.size > page->bytes_max) ||
+		batch.stamp.base_offset >= page->stop) {
 		page->full = true;
 		return 1;
 	}
@@ -361,6 +363,112 @@ static int read_page(struct page *page, bool may_block)
 	return end_page(page, status);
 }
 
+/* ---- Backwards ---- */
+
+/* Where to begin so that a page ends with the batch before `offset`: as many batches of the tail as
+ * a page holds. False: the offset before lies below the tail. */
+static bool find_begin_in_tail(struct page *page, uint64_t offset, uint64_t *ret_begin)
+{
+	struct tail *tail = &page->shard->tail;
+	struct partition_tail *own = &page->partition->tail;
+	uint64_t bytes = 0;
+	bool found;
+
+	(void)pthread_mutex_lock(&tail->mutex);
+	found = own->count > 0 && tail_entry_at(own, 0)->base_offset < offset;
+	for (uint32_t i = found ? tail_find(own, offset - 1) + 1 : 0, taken = 0;
+		i > 0 && taken < ENTRIES_AT_ONCE; i--, taken++) {
+		const struct tail_entry *entry = tail_entry_at(own, i - 1);
+		bytes += entry->bytes;
+		if (taken > 0 && bytes > page->bytes_max) {
+			break;
+		}
+		*ret_begin = entry->base_offset;
+	}
+	(void)pthread_mutex_unlock(&tail->mutex);
+	return found;
+}
+
+/* The same in LMDB: the chunk that holds the offset before. */
+static int find_begin_in_log(struct page *page, uint64_t *ret_begin)
+{
+	struct env *env = &page->shard->env;
+	struct error *err = &page->request->base.error;
+	struct snapshot *snapshot;
+	MDB_cursor *cursor;
+	MDB_val key, value;
+	int status = env_snapshot_begin(env, &snapshot, err);
+
+	if (status != 0) {
+		return status;
+	}
+	status = env_snapshot_cursor(env, snapshot, TABLE_LOG, &cursor, err);
+	if (status == 0) {
+		int code = seek_chunk(page, cursor, &key, &value);
+		if (code != 0 && code != MDB_NOTFOUND) {
+			status = env_error(code, err, "cannot read the log");
+		} else if (code != 0 || !at_own_chunk(page, &key, ret_begin)) {
+			/* Retention took it, or reading forwards from here names the damage. */
+			*ret_begin = page->offset;
+		}
+	}
+	env_snapshot_end(env, snapshot);
+	return status;
+}
+
+/* [begin, stop) read forwards; several rounds when the settler moved some of it meanwhile. 1 when
+ * it would wait for the disk. */
+static int read_between(struct page *page, uint64_t begin, uint64_t stop, bool may_block)
+{
+	struct read_request *request = page->request;
+	uint32_t count = 0;
+	int status = 0;
+
+	page->offset = begin;
+	page->stop = stop;
+	page->bytes_max = UINT32_MAX;
+	while (status == 0 && page->offset < stop) {
+		/* Each round begins as a read of its own: one that takes nothing is an error. */
+		request->offset = page->offset;
+		request->batch_count = 0;
+		page->full = false;
+		status = read_page(page, may_block);
+		count += request->batch_count;
+	}
+	request->batch_count = count;
+	return status;
+}
+
+/* The batches up to the one that holds the offset before request->offset. 1 when it would wait for
+ * the disk. */
+static int read_backwards(struct page *page, bool may_block)
+{
+	struct read_request *request = page->request;
+	const uint64_t stop = request->offset;
+	const uint32_t bytes_max = page->bytes_max;
+	uint64_t begin = 0;
+	int status;
+
+	do {
+		page->bytes_max = bytes_max;
+		page->offset = stop - 1;
+		status = find_begin_in_tail(page, stop, &begin) ? 0
+								: find_begin_in_log(page, &begin);
+		begin = ANNALS_MAX(begin, request->first_offset);
+		status = status != 0 ? status : read_between(page, begin, stop, may_block);
+		request->offset = stop;
+		if (status != 0) {
+			request->batches.size = page->start;
+			request->batch_count = 0;
+		}
+		request->first_offset = page->partition->first_offset;
+		/* Retention passed the beginning meanwhile, but not the end. */
+	} while (status == ANNALS_E_OFFSET_GONE && begin < request->first_offset &&
+		 request->first_offset < stop);
+	request->next_offset = begin;
+	return status;
+}
+
 static int check_range(struct page *page)
 {
 	struct read_request *request = page->request;
@@ -387,7 +495,8 @@ static int check_range(struct page *page)
 
 int log_read(struct shard *shard, struct read_request *request, bool may_block)
 {
-	struct page page = {.shard = shard, .request = request, .offset = request->offset};
+	struct page page = {
+		.shard = shard, .request = request, .offset = request->offset, .stop = UINT64_MAX};
 	int status = 0;
 
 	request->batch_count = 0;
@@ -402,7 +511,10 @@ int log_read(struct shard *shard, struct read_request *request, bool may_block)
 		return 0;
 	}
 	status = check_range(&page);
-	if (status == 0 && request->offset < request->end_offset) {
+	if (status == 0 && request->backwards) {
+		status = request->offset > request->first_offset ? read_backwards(&page, may_block)
+								 : 0;
+	} else if (status == 0 && request->offset < request->end_offset) {
 		status = read_page(&page, may_block);
 	}
 	topic_state_unref(page.state);

@@ -45,6 +45,77 @@ START_TEST(test_log_reads_across_tail_and_lmdb)
 }
 END_TEST
 
+/* Pages backwards from `from`, checked to be dense; returns how many events they hold. */
+static uint64_t read_backwards(uint32_t topic, uint32_t partition, uint64_t from)
+{
+	struct read_request page = {.base.operation = STORE_READ,
+		.topic_id = topic,
+		.partition = partition,
+		.offset = from,
+		.bytes_max = 50000,
+		.backwards = true};
+	uint64_t seen = 0;
+	for (;;) {
+		buf_reset(&page.batches);
+		ck_assert_msg(store_read(f.store, &page.base, 0) == 0 && page.base.status == 0,
+			"%s", page.base.error.text);
+		struct bytes left = buf_bytes(&page.batches);
+		uint64_t next = page.next_offset;
+		if (left.size == 0) {
+			ck_assert_uint_eq(page.offset, page.first_offset);
+			break;
+		}
+		ck_assert_uint_lt(page.next_offset, page.offset);
+		while (left.size > 0) {
+			struct batch batch;
+			ck_assert_int_eq(batch_view(left, &batch), 0);
+			ck_assert_uint_lt(batch.stamp.base_offset, page.offset);
+			/* The first batch kept may begin before the first offset kept. */
+			ck_assert_uint_le(batch.stamp.base_offset, next);
+			next = batch.stamp.base_offset + batch.stamp.count;
+			left = bytes_of(
+				left.data + batch.stored.size, left.size - batch.stored.size);
+		}
+		ck_assert_uint_ge(next, page.offset);
+		seen += page.offset - page.next_offset;
+		page.offset = page.next_offset;
+	}
+	buf_release(&page.batches);
+	return seen;
+}
+
+START_TEST(test_log_reads_backwards_across_tail_and_lmdb)
+{
+	uint32_t topic = store_harness_topic(&f, "t", 3);
+	for (unsigned round = 0; round < 10; round++) {
+		for (uint32_t p = 0; p < 3; p++) {
+			store_harness_fill(&f, topic, p, 30, round * 100 + p * 31);
+			/* While the settler moves them. */
+			ck_assert_uint_eq(
+				read_backwards(topic, p, (round + 1) * 300), (round + 1) * 300);
+		}
+	}
+	ck_assert_int_eq(store_harness_append(&f, topic, 1, 2, 200000, 7, NULL), 0);
+	ck_assert_uint_eq(read_backwards(topic, 1, 3002), 3002);
+	ck_assert(store_harness_wait_for(&f, has_settled));
+	for (uint64_t from = 0; from <= 3000; from += 77) {
+		ck_assert_uint_eq(read_backwards(topic, 2, from), from);
+	}
+	ck_assert_int_eq(store_harness_trim(&f, topic, 0, 1234), 0);
+	struct partition_info info = store_harness_info(&f, topic, 0);
+	ck_assert_uint_eq(read_backwards(topic, 0, 3000), 3000 - info.first_offset);
+	struct read_request page = {.base.operation = STORE_READ,
+		.topic_id = topic,
+		.offset = info.first_offset - 1,
+		.backwards = true};
+	ck_assert_int_eq(store_read(f.store, &page.base, 0), 0);
+	ck_assert_int_eq(page.base.status, ANNALS_E_OFFSET_GONE);
+	page.offset = info.end_offset + 1;
+	ck_assert_int_eq(store_read(f.store, &page.base, 0), 0);
+	ck_assert_int_eq(page.base.status, ANNALS_E_OFFSET_BEYOND_END);
+}
+END_TEST
+
 START_TEST(test_log_refuses_what_is_out_of_range)
 {
 	uint32_t topic = store_harness_topic(&f, "t", 1);
@@ -365,6 +436,7 @@ START_TEST(test_log_names_damage_and_reads_the_rest)
 END_TEST
 
 SUITE_MAIN("store log", setup, teardown, test_log_reads_across_tail_and_lmdb,
+	test_log_reads_backwards_across_tail_and_lmdb,
 	test_log_refuses_what_is_out_of_range, test_log_page_holds_at_least_one_batch,
 	test_log_keeps_batches_larger_than_a_value, test_log_has_no_hole_under_a_settler,
 	test_log_trims_from_the_front, test_log_finds_a_time,

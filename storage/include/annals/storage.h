@@ -410,12 +410,16 @@ struct read_request { /* STORE_READ */
 	uint32_t bytes_max; /* stop before the batch that would exceed it, but return at least one
 			       batch; at most 1 MiB is honoured */
 	bool one_batch;     /* only the batch that holds `offset` */
+	bool backwards;     /* the batches that end with the one that holds offset - 1, a chunk or
+			       a page of them; `offset` may be the end. Still in rising order; the last
+			       may reach past `offset`. Empty at the first kept offset */
 	/* results */
 	struct buf batches; /* stored batches end to end, CRCs verified, appended to what was there;
 			       the first holds `offset` (or begins after it, past a hole). Empty at
 			       the end. */
 	uint32_t batch_count;
-	uint64_t next_offset; /* where to go on */
+	uint64_t next_offset; /* where to go on; backwards: the first one of the page, or where the
+				 damaged part begins */
 	uint64_t first_offset, end_offset;
 };
 struct find_time_request { /* STORE_FIND_TIME */
