@@ -388,4 +388,5 @@ const struct protocol_ops protocol_http = {
 	.deadline = http_deadline,
 	.drain = http_drain,
 	.abandon = http_abandon,
+	.refusal = http_refusal,
 };

@@ -124,6 +124,8 @@ void http_problem(
 	struct http_request *request, int status, const char *text, const struct op_detail *detail);
 /* The failed operation's. */
 void http_op_problem(struct http_request *request, const struct op *op);
+/* protocol_ops.refusal: a whole answer, 503 with Retry-After. 0 when there is no memory or room. */
+size_t http_refusal(uint8_t *out, size_t room);
 /* For problems with members of their own: writes the object's common members; the caller adds more,
  * ends the object and calls http_problem_send(). */
 void http_problem_open(struct json_writer *writer, struct buf *body, int status, const char *text,

@@ -245,6 +245,28 @@ void http_problem(
 	http_problem_send(request, status, &body);
 }
 
+size_t http_refusal(uint8_t *out, size_t room)
+{
+	struct buf body = BUF_INIT;
+	struct json_writer writer;
+	int head, status = ANNALS_E_OVERLOADED;
+	size_t size = 0;
+
+	http_problem_open(&writer, &body, status,
+		"the server has as many connections as connections-max allows", NULL);
+	json_end_object(&writer);
+	head = snprintf((char *)out, room,
+		"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\n"
+		"Content-Length: %zu\r\nRetry-After: %llu\r\nConnection: close\r\n\r\n",
+		body.size, (unsigned long long)(op_retry_after_ms(status) + 999) / 1000);
+	if (json_writer_status(&writer) == 0 && head > 0 && (size_t)head + body.size <= room) {
+		memcpy(out + head, body.data, body.size);
+		size = (size_t)head + body.size;
+	}
+	buf_release(&body);
+	return size;
+}
+
 void http_op_problem(struct http_request *request, const struct op *op)
 {
 	/* The operation goes with the request: what is said comes first. */

@@ -13,6 +13,9 @@
 /* What one connection sends and has ready in one turn of the loop: enough to keep a reader busy,
  * and little enough that others wait for it no longer than for a flush. */
 #define TURN_BYTES (128u << 10)
+/* ... and this long in handling what it asked, looking at the clock every so many requests. */
+#define OFFER_NS 1000000u
+#define OFFER_LOOK 32u
 #define PIECES_MAX 64
 #define LINGER_NS (2ull * 1000 * 1000 * 1000)
 
@@ -228,12 +231,20 @@ void conn_resume_input(struct conn *conn)
 	}
 }
 
-/* Offers bytes to the protocol; returns how many it consumed. */
+/* Offers bytes to the protocol; returns how many it consumed. Thousands of requests that lie there
+ * do not go at once: others come first. */
 static size_t offer(struct conn *conn, struct bytes input)
 {
+	const uint64_t begin_ns = input.size > OFFER_LOOK ? clock_monotonic_ns() : 0;
+	unsigned offers = 0;
 	size_t used = 0;
 	while (used < input.size && accepts_input(conn)) {
 		ssize_t n;
+		if (++offers % OFFER_LOOK == 0 && clock_monotonic_ns() - begin_ns > OFFER_NS) {
+			conn->others_first = true;
+			conn_touch(conn);
+			break;
+		}
 		conn->input_needed = 0;
 		n = conn->protocol->input(conn, bytes_of(input.data + used, input.size - used));
 		if (n < 0) {
@@ -365,7 +376,7 @@ static void read_input(struct conn *conn)
 		discard_input(conn);
 		return;
 	}
-	while (conn->readable && !conn->input_ended && accepts_input(conn)) {
+	while (conn->readable && !conn->input_ended && !conn->others_first && accepts_input(conn)) {
 		ssize_t n = conn->input.size == 0 ? read_fresh(conn) : read_more(conn);
 		if (n <= 0) {
 			break;
@@ -384,7 +395,7 @@ static void tell_input_end(struct conn *conn)
 		return;
 	}
 	/* What is buffered is offered first, as far as limits let it. */
-	if (conn->input.size > conn->input_start && !accepts_input(conn)) {
+	if (conn->input.size > conn->input_start && (conn->others_first || !accepts_input(conn))) {
 		return;
 	}
 	conn->input_end_told = true;
@@ -657,6 +668,7 @@ static void finish_if_done(struct conn *conn)
 static void end_turn_of(struct conn *conn)
 {
 	bool blocked = false;
+	conn->others_first = false;
 	if (!conn->closing) {
 		offer_buffered(conn);
 		if (conn->readable) {

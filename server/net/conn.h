@@ -82,6 +82,7 @@ struct conn {
 	unsigned char close_reason;
 	bool readable, writable; /* what the last event said and EAGAIN has not taken back */
 	bool input_paused, input_ended, input_end_told;
+	bool others_first; /* requests are left that came before this turn */
 	bool finishing, shut, closing, draining, wants_low_mark, first_changed;
 	bool peer_ended, recv_wants_write, send_wants_read;
 	unsigned char counter; /* enum counter_protocol */

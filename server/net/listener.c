@@ -104,7 +104,7 @@ int listener_bind(const char *address, uint16_t port_override, bool shared, int 
 
 static void refuse(struct listener *listener, int fd)
 {
-	uint8_t text[512];
+	uint8_t text[1024];
 	struct loop *loop = listener->loop;
 	counter_add(&loop->counters.connections_refused, 1);
 	if (listener->protocol->refusal != NULL && loop->server->tls == NULL) {

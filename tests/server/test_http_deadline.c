@@ -2,10 +2,13 @@
 #include "http_fixture.h"
 #include "suite.h"
 
+#define CONNECTIONS_MAX 8u
+
 static void hurry(struct options *options)
 {
 	options->header_timeout_us = 300000;
 	options->idle_timeout_us = 500000;
+	options->connections_max = CONNECTIONS_MAX;
 }
 
 static void setup(void)
@@ -72,6 +75,37 @@ START_TEST(test_http_deadline_does_not_hold_for_waits)
 }
 END_TEST
 
+/* A connection above the limit has its answer before it asked. */
+START_TEST(test_http_connections_max_is_told)
+{
+	struct http_client clients[CONNECTIONS_MAX], other;
+	struct http_response response = {0};
+	char value[1024];
+
+	for (unsigned i = 0; i < CONNECTIONS_MAX; i++) {
+		client_open(&clients[i]);
+		client_send_text(&clients[i], "GET /livez HTTP/1.1\r\nHost: a\r\n\r\n");
+		client_receive(&clients[i], &response, true);
+		ck_assert_int_eq(response.status, 200);
+		response_release(&response);
+	}
+	client_open(&other);
+	client_receive(&other, &response, true);
+	ck_assert_int_eq(response.status, 503);
+	ck_assert_ptr_nonnull(
+		strstr((const char *)response.body.data, "urn:annals:problem:overloaded"));
+	ck_assert_ptr_nonnull(strstr((const char *)response.body.data, "connections-max"));
+	ck_assert_str_eq(response_header(&response, "Retry-After", value), "1");
+	ck_assert_str_eq(response_header(&response, "Connection", value), "close");
+	response_release(&response);
+	ck_assert(client_is_closed(&other));
+	client_close(&other);
+	for (unsigned i = 0; i < CONNECTIONS_MAX; i++) {
+		client_close(&clients[i]);
+	}
+}
+END_TEST
+
 SUITE_MAIN("http_deadline", setup, server_teardown, test_http_deadline_of_the_head,
 	test_http_deadline_of_the_body, test_http_deadline_of_an_idle_connection,
-	test_http_deadline_does_not_hold_for_waits)
+	test_http_deadline_does_not_hold_for_waits, test_http_connections_max_is_told)
