@@ -252,7 +252,7 @@ size_t http_refusal(uint8_t *out, size_t room)
 	int head, status = ANNALS_E_OVERLOADED;
 	size_t size = 0;
 
-	http_problem_open(&writer, &body, status,
+	http_problem_open_as(&writer, &body, status, 503,
 		"the server has as many connections as connections-max allows", NULL);
 	json_end_object(&writer);
 	head = snprintf((char *)out, room,

@@ -95,6 +95,7 @@ START_TEST(test_http_connections_max_is_told)
 	ck_assert_ptr_nonnull(
 		strstr((const char *)response.body.data, "urn:annals:problem:overloaded"));
 	ck_assert_ptr_nonnull(strstr((const char *)response.body.data, "connections-max"));
+	ck_assert_uint_eq(json_number((const char *)response.body.data, "status"), 503);
 	ck_assert_str_eq(response_header(&response, "Retry-After", value), "1");
 	ck_assert_str_eq(response_header(&response, "Connection", value), "close");
 	response_release(&response);
