@@ -32,9 +32,10 @@ static void write_links(struct json_writer *writer)
 {
 	static const struct {
 		const char *name, *path;
-	} links[] = {{"topics", "/v1/topics"}, {"groups", "/v1/groups"}, {"schemas", "/v1/schemas"},
-		{"live", "/livez"}, {"ready", "/readyz"}, {"metrics", "/metrics"},
-		{"openapi", "/openapi.json"}, {"asyncapi", "/asyncapi.json"}};
+	} links[] = {{"topics", "/v1/topics"}, {"groups", "/v1/groups"},
+		{"webhooks", "/v1/webhooks"}, {"schemas", "/v1/schemas"}, {"live", "/livez"},
+		{"ready", "/readyz"}, {"metrics", "/metrics"}, {"openapi", "/openapi.json"},
+		{"asyncapi", "/asyncapi.json"}};
 	json_name(writer, "links");
 	json_begin_object(writer);
 	for (size_t i = 0; i < ANNALS_COUNT_OF(links); i++) {

@@ -1,6 +1,7 @@
 #include "metrics.h"
 #include "net/conn.h"
 #include "ops.h"
+#include "webhooks/sender.h"
 #include <annals/build.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -335,6 +336,53 @@ static int write_groups(struct buf *out, const struct server *server)
 	return 0;
 }
 
+/* ---- Webhooks ---- */
+
+static int write_webhook_outcomes(void *arg, const char *name,
+	enum webhook_state state ANNALS_UNUSED, const struct webhook_status *status)
+{
+	for (unsigned i = 0; i < WEBHOOK_OUTCOMES; i++) {
+		TRY(buf_printf(arg,
+			"annals_webhook_deliveries_total{webhook=\"%s\",outcome=\"%s\"} %llu\n",
+			name, webhook_outcome_name((enum webhook_outcome)i),
+			(unsigned long long)status->outcomes[i]));
+	}
+	return 0;
+}
+
+static int write_webhook_inflight(void *arg, const char *name,
+	enum webhook_state state ANNALS_UNUSED, const struct webhook_status *status)
+{
+	return buf_printf(arg, "annals_webhook_inflight{webhook=\"%s\"} %llu\n", name,
+		(unsigned long long)status->in_flight);
+}
+
+static int write_webhook_state(void *arg, const char *name, enum webhook_state state,
+	const struct webhook_status *status ANNALS_UNUSED)
+{
+	for (unsigned i = 0; i < WEBHOOK_STATES; i++) {
+		TRY(buf_printf(arg, "annals_webhook_state{webhook=\"%s\",state=\"%s\"} %d\n", name,
+			webhook_state_name((enum webhook_state)i), state == i));
+	}
+	return 0;
+}
+
+static int write_webhooks(struct buf *out, const struct server *server)
+{
+	struct webhooks_latency latency;
+	TRY(head(out, "annals_webhook_deliveries_total", "counter",
+		"Events of webhooks by what became of sending them."));
+	TRY(webhooks_each(server->webhooks, write_webhook_outcomes, out));
+	TRY(head(out, "annals_webhook_inflight", "gauge", "Requests to receivers under way."));
+	TRY(webhooks_each(server->webhooks, write_webhook_inflight, out));
+	TRY(head(out, "annals_webhook_state", "gauge", "1 for the state a webhook is in."));
+	TRY(webhooks_each(server->webhooks, write_webhook_state, out));
+	webhooks_latency(server->webhooks, &latency);
+	return histogram(out, "annals_webhook_duration_seconds",
+		"Time from sending an event to a receiver to its answer, or to giving up.",
+		latency.buckets, WEBHOOK_LATENCY_BUCKETS, 14, 1e-9, (double)latency.total_ns / 1e9);
+}
+
 int metrics_write(struct server *server, struct buf *out)
 {
 	struct store_stats stats;
@@ -346,5 +394,6 @@ int metrics_write(struct server *server, struct buf *out)
 	TRY(write_requests(out, server));
 	TRY(write_latency(out, server));
 	TRY(write_groups(out, server));
+	TRY(write_webhooks(out, server));
 	return write_process(out, server);
 }

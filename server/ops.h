@@ -39,6 +39,8 @@ enum op_kind {
 	OP_QUERY,
 	OP_DELIVERY,
 	OP_SCHEMA,
+	OP_ROWS,
+	OP_WEBHOOK,
 	OP_KINDS
 };
 /* "append", "read": metrics and logs. */
@@ -235,6 +237,21 @@ struct op_producer {
 struct op_producer *op_producer_new(struct loop *loop);
 /* ANNALS_E_INVALID (name), OVERLOADED, UNAVAILABLE, OUTCOME_UNKNOWN. */
 int op_producer_start(struct op_producer *producer, struct bytes name);
+
+/* ---- One row of a layer above storage (op_rows.c) ---- */
+
+struct op_rows {
+	struct op op;
+	struct rows_request request;
+	struct row_change change;
+	struct buf key, value, expected; /* input; owned */
+};
+struct op_rows *op_rows_new(struct loop *loop);
+/*
+ * Writes `value` (deletes: no value) if the row is as `expected` says, or (no row) absent.
+ * ANNALS_E_CONFLICT: it is not. TOO_LARGE, OVERLOADED, UNAVAILABLE, OUTCOME_UNKNOWN.
+ */
+int op_rows_start(struct op_rows *rows, bool deletes, bool must_be_absent);
 
 /* ---- Tail: history, then live, of some or all partitions of a topic (op_tail.c) ---- */
 

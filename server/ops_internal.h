@@ -21,7 +21,7 @@ struct op_class {
 extern const struct op_class op_class_append, op_class_read, op_class_find_time, op_class_tail,
 	op_class_topic_create, op_class_topic_update, op_class_topic_delete, op_class_offset_commit,
 	op_class_group_delete, op_class_delivery, op_class_producer, op_class_stream_read,
-	op_class_query, op_class_schema;
+	op_class_query, op_class_schema, op_class_rows, op_class_webhook;
 
 /* Copies of texts that a request borrows; they go with the operation. */
 struct op_texts {

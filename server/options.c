@@ -101,6 +101,21 @@ static const struct option_def defs[] = {
 	NUMBER(wait_max_us, "wait-max", "Limits", OPTION_DURATION, 0, HOUR, "60s", true, true,
 		"longest wait of a read for events to come"),
 
+	NUMBER(webhooks_max, "webhooks-max", "Webhooks", OPTION_COUNT, 0, 10000, "1000", false,
+		true, "webhooks of the server"),
+	NUMBER(webhook_requests_max, "webhook-requests-max", "Webhooks", OPTION_COUNT, 1, 10000,
+		"256", false, true, "requests to receivers of webhooks under way, of all together"),
+	TEXT(webhook_origin, "webhook-origin", "Webhooks", "annals", false,
+		"name by which receivers know this server: the WebHook-Request-Origin of the "
+		"handshake and of each delivery"),
+	CHOICE(webhook_private_addresses, "webhook-private-addresses", "Webhooks", "refuse",
+		"refuse|allow", false,
+		"whether webhooks may go to addresses that are not public (this host, private and "
+		"link-local networks), judged after the name was resolved"),
+	TEXT(webhook_ca_file, "webhook-ca-file", "Webhooks", "", false,
+		"PEM file with the authorities that receivers' certificates are checked with, "
+		"instead of the system's"),
+
 	NUMBER(drain_timeout_us, "drain-timeout", "Running", OPTION_DURATION, 0, HOUR, "10s", true,
 		false, "on SIGTERM, time for requests in flight to finish"),
 	TEXT(pid_file, "pid-file", "Running", "", false,

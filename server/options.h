@@ -21,6 +21,8 @@
 struct options {
 	char *config, *data_dir, *http, *binary, *pid_file, *journal, *log_level, *log_format;
 	char *tls_cert, *tls_key;
+	char *webhook_origin, *webhook_private_addresses, *webhook_ca_file;
+	uint64_t webhooks_max, webhook_requests_max;
 	uint64_t loops;
 	uint64_t journal_segment_bytes, map_bytes, tail_bytes_max, queue_bytes_max,
 		disk_reserve_bytes;

@@ -11,7 +11,7 @@
 		}                                                                                  \
 	} while (0)
 
-static const char *const sections[] = {"Data", "Network", "Limits", "Running"};
+static const char *const sections[] = {"Data", "Network", "Limits", "Webhooks", "Running"};
 
 static const char *value_name(const struct option_def *def)
 {

@@ -1,6 +1,7 @@
 #include "http_confluent.h"
 #include "http_schemas.h"
 #include "http_text.h"
+#include "http_webhooks.h"
 #include "proto_http.h"
 #include <annals/cloudevents.h>
 #include <stdio.h>
@@ -9,6 +10,7 @@
 #define PARTITION TOPIC "/partitions/{partition}"
 #define STREAM TOPIC "/streams/{key}"
 #define GROUP "/v1/groups/{group}"
+#define WEBHOOK "/v1/webhooks/{webhook}"
 #define SCHEMA "/v1/schemas/{subject}"
 #define REGISTRY "/schema-registry"
 #define SUBJECT REGISTRY "/subjects/{subject}"
@@ -95,6 +97,21 @@ static const struct http_route routes[] = {
 		"one committed offset and its lag"},
 	{"PUT", GROUP "/offsets/{topic}/{partition}", HTTP_JSON_BODY, http_put_offset,
 		"commit one offset"},
+	{"GET", "/v1/webhooks", HTTP_NO_BODY, http_list_webhooks,
+		"all webhooks with their states, without their secrets"},
+	{"PUT", WEBHOOK, HTTP_JSON_BODY, http_put_webhook,
+		"create a webhook, or replace its settings: events are POSTed to its URL"},
+	{"GET", WEBHOOK, HTTP_NO_BODY, http_get_webhook,
+		"a webhook's settings, state and figures, without its secrets"},
+	{"DELETE", WEBHOOK, HTTP_NO_BODY, http_delete_webhook,
+		"delete a webhook and the group of its own"},
+	{"POST", WEBHOOK "/resume", HTTP_NO_BODY, http_post_webhook_resume,
+		"deliver again after the receiver was gone or the webhook paused; ask for consent "
+		"at once"},
+	{"POST", WEBHOOK "/test", HTTP_NO_BODY, http_post_webhook_test,
+		"send the receiver an event of type annals.webhook.test and say what it answered"},
+	{"POST", WEBHOOK "/pause", HTTP_NO_BODY, http_post_webhook_pause,
+		"deliver nothing until it is resumed; its place is kept"},
 	{"GET", "/v1/schemas", HTTP_NO_BODY, http_list_schemas,
 		"all subjects of the schema registry; ?prefix=, ?deleted=true"},
 	{"GET", SCHEMA, HTTP_NO_BODY, http_get_schema,

@@ -4,6 +4,7 @@
 #include "net/tls.h"
 #include "ops.h"
 #include "protoc.h"
+#include "webhooks/sender.h"
 #include <annals/clock.h>
 #include <annals/hash.h>
 #include <annals/log.h>
@@ -101,6 +102,10 @@ static int start_all(struct server *server, const struct options *options, struc
 		status = delivery_open(server->store, &server->delivery, err);
 	}
 	if (status == 0) {
+		status = webhooks_open(
+			server->store, server->delivery, options, &server->webhooks, err);
+	}
+	if (status == 0) {
 		status = open_loops(server, (unsigned)options->loops, err);
 	}
 	if (status == 0) {
@@ -192,13 +197,20 @@ bool server_drain(struct server *server)
 	uint64_t deadline = clock_monotonic_ns() + server->options->drain_timeout_us * 1000;
 	unsigned open;
 	atomic_store(&server->state, SERVER_DRAINING);
+	webhooks_drain(server->webhooks);
 	call_loops(server, run_drain, NULL);
-	while ((open = atomic_load(&server->connections)) > 0 && clock_monotonic_ns() < deadline) {
+	while (((open = atomic_load(&server->connections)) > 0 ||
+		       !webhooks_is_drained(server->webhooks)) &&
+		clock_monotonic_ns() < deadline) {
 		(void)nanosleep(&pause, NULL);
 	}
 	if (open > 0) {
 		log_warning("connections were still busy when drain-timeout had passed",
 			"connections", log_u64(open));
+	}
+	if (!webhooks_is_drained(server->webhooks)) {
+		log_warning("webhooks' receivers had not answered when drain-timeout had passed");
+		return false;
 	}
 	return open == 0;
 }
@@ -217,6 +229,7 @@ void server_stop(struct server *server)
 	for (unsigned i = 0; i < server->loop_count; i++) {
 		registry_view_release(&server->loops[i].schemas);
 	}
+	webhooks_close(server->webhooks);
 	registry_close(server->registry);
 	delivery_close(server->delivery);
 	store_close(server->store);
@@ -230,6 +243,7 @@ void server_stop(struct server *server)
 	server->store = NULL;
 	server->delivery = NULL;
 	server->registry = NULL;
+	server->webhooks = NULL;
 	server->tls = NULL;
 	server->options = NULL;
 }

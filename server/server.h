@@ -21,6 +21,7 @@ struct server {
 	struct store *store;
 	struct delivery *delivery;
 	struct registry *registry;
+	struct webhooks *webhooks;
 	struct loop *loops;
 	unsigned loop_count;
 	atomic_int state;                /* enum server_state; any thread reads */

@@ -4,8 +4,6 @@
 
 #include <annals/storage.h>
 
-/* Hands back one request whose status is set. Holds no lock but the queue's. */
-void completion_push(struct store_request *request);
 /* Hands back a whole list (of store_request.node), keeping the order for each queue, locking and
  * notifying each queue once. Empties the list. */
 void completion_push_all(struct list_node *requests);

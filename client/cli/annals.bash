@@ -9,13 +9,15 @@ _annals() {
 	--from) words='earliest latest' ;;
 	esac
 	if [ -z "$words" ] && [ "$COMP_CWORD" -eq 1 ]; then
-		words='append read consume topic group schema offsets dump load status torture --help --version'
+		words='append read consume topic group schema webhook offsets dump load status torture --help --version'
 	elif [ -z "$words" ] && [ "$COMP_CWORD" -eq 2 ] && [ "$command" = topic ]; then
 		words='create list show update delete'
 	elif [ -z "$words" ] && [ "$COMP_CWORD" -eq 2 ] && [ "$command" = offsets ]; then
 		words='show commit list'
 	elif [ -z "$words" ] && [ "$COMP_CWORD" -eq 2 ] && [ "$command" = schema ]; then
 		words='register list show check delete'
+	elif [ -z "$words" ] && [ "$COMP_CWORD" -eq 2 ] && [ "$command" = webhook ]; then
+		words='create list show test pause resume delete'
 	elif [ -z "$words" ] && [ "$COMP_CWORD" -eq 2 ] && [ "$command" = group ]; then
 		words='create list show seek parked delete explain leave'
 	elif [ -z "$words" ] && [[ $current == -* ]]; then
@@ -45,6 +47,13 @@ _annals() {
 			show) words+=' --format' ;;
 			check) words+=' --level --topic --partition --offset' ;;
 			delete) words+=' --permanent --yes' ;;
+			esac
+			;;
+		webhook)
+			words=--http
+			case $sub in
+			create) words+=' --group --secret-file --no-handshake --type --type-prefix --subject --key --tag --binary --timeout-each --concurrency --rate --attempts --backoff --backoff-max --latest' ;;
+			delete) words+=' --yes' ;;
 			esac
 			;;
 		offsets) words='--metadata' ;;

@@ -72,6 +72,7 @@ void store_uuid(const struct store *store, uint8_t ret_uuid[16]);
 
 /* One per consumer (an event loop, a test). A leaf lock: storage holds no other lock while it
  * pushes. */
+struct store_request;
 struct completion_queue {
 	pthread_mutex_t mutex;
 	struct list_node requests;
@@ -81,6 +82,9 @@ struct completion_queue {
 };
 void completion_queue_init(struct completion_queue *queue, void (*notify)(void *arg), void *arg);
 void completion_queue_release(struct completion_queue *queue); /* must be empty */
+/* Hands back one request whose status is set, to its `queue`. Also for threads of the layers above
+ * that answer requests of this form. Holds no lock but the queue's. */
+void completion_push(struct store_request *request);
 /* Moves everything to the end of `requests` (a list head of the caller). */
 void completion_queue_take(struct completion_queue *queue, struct list_node *requests);
 
