@@ -8,6 +8,8 @@
 #include <annals/clock.h>
 #include <stdlib.h>
 
+#define LIST_MAX 1000u
+
 /* A change under way: first of the group, then of the row. */
 struct change {
 	struct webhook webhook;
@@ -59,45 +61,68 @@ static void write_webhook(
 struct listing {
 	struct http_request *request;
 	struct json_writer *writer; /* NULL: only count */
-	size_t count;
+	size_t count, limit;        /* of those that are written */
+	bool more;
+	char last[WEBHOOK_NAME_MAX + 1];
 };
 
 static int list_row(void *arg, struct bytes key, struct bytes value)
 {
 	struct listing *listing = arg;
 	struct webhook webhook;
-	listing->count++;
 	if (listing->writer == NULL) {
+		listing->count++;
 		return 0;
 	}
+	if (listing->count == listing->limit) {
+		listing->more = true;
+		return 0;
+	}
+	listing->count++;
 	const int status =
 		webhook_read(&webhook, bytes_of(key.data + 1, key.size - 1), value, true, NULL);
 	if (status == 0) {
 		write_webhook(listing->request, listing->writer, &webhook);
+		memcpy(listing->last, webhook.name, sizeof(listing->last));
 	}
 	webhook_release(&webhook);
 	return status;
 }
 
-static int list_rows(struct listing *listing, struct error *err)
+/* From the name on that comes after `after`. */
+static int list_rows(struct listing *listing, struct bytes after, size_t most, struct error *err)
 {
 	static const uint8_t prefix = ROW_WEBHOOK;
+	struct webhook_key from = webhook_key(after);
+	from.bytes[from.size++] = 0; /* the next key there can be */
 	return store_row_scan(http_loop(listing->request)->store, bytes_of(&prefix, 1),
-		bytes_of(NULL, 0), 0, list_row, listing, err);
+		after.size > 0 ? bytes_of(from.bytes, from.size) : bytes_of(NULL, 0), most,
+		list_row, listing, err);
 }
 
 void http_list_webhooks(struct http_request *request)
 {
 	struct buf body = BUF_INIT;
 	struct json_writer writer;
-	struct listing listing = {request, &writer, 0};
+	struct listing listing = {.request = request, .writer = &writer};
 	struct error err = {0};
+	struct bytes after;
+	uint64_t limit;
+	if (!http_param(request, "after", &after) ||
+		!http_param_u64(request, "limit", LIST_MAX, 1, LIST_MAX, &limit)) {
+		return;
+	}
+	listing.limit = limit;
 	json_writer_init(&writer, &body);
 	json_begin_object(&writer);
 	json_name(&writer, "webhooks");
 	json_begin_array(&writer);
-	const int status = list_rows(&listing, &err);
+	int status = after.size > 0 ? webhook_name_check(after, &err) : 0;
+	status = status != 0 ? status : list_rows(&listing, after, listing.limit + 1, &err);
 	json_end_array(&writer);
+	if (listing.more) {
+		json_member_cstring(&writer, "after", listing.last);
+	}
 	json_end_object(&writer);
 	if (status != 0) {
 		buf_release(&body);
@@ -285,9 +310,9 @@ static void put_group(struct http_request *request)
 
 static int count_webhooks(struct http_request *request, struct error *err)
 {
-	struct listing listing = {request, NULL, 0};
+	struct listing listing = {.request = request};
 	const uint64_t most = http_loop(request)->options->webhooks_max;
-	const int status = list_rows(&listing, err);
+	const int status = list_rows(&listing, bytes_of(NULL, 0), 0, err);
 	if (status == 0 && listing.count >= most) {
 		return error_fail(err, ANNALS_E_LIMIT,
 			"there are %zu webhooks, which is what webhooks-max allows", listing.count);

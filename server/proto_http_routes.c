@@ -98,7 +98,7 @@ static const struct http_route routes[] = {
 	{"PUT", GROUP "/offsets/{topic}/{partition}", HTTP_JSON_BODY, http_put_offset,
 		"commit one offset"},
 	{"GET", "/v1/webhooks", HTTP_NO_BODY, http_list_webhooks,
-		"all webhooks with their states, without their secrets"},
+		"all webhooks with their states, without their secrets; ?limit=, ?after="},
 	{"PUT", WEBHOOK, HTTP_JSON_BODY, http_put_webhook,
 		"create a webhook, or replace its settings: events are POSTed to its URL"},
 	{"GET", WEBHOOK, HTTP_NO_BODY, http_get_webhook,

@@ -11,12 +11,6 @@
 	}
 #define SECRET_FILE_BYTES_MAX 4096u
 
-static int out_of_memory(struct cli_http *http)
-{
-	cli_http_release(http);
-	return cli_fail(ANNALS_E_NO_MEMORY, "out of memory");
-}
-
 /* Asks with the path /v1/webhooks/NAME and what follows. What the answer says is left in http. */
 static int exchange(struct cli *cli, struct cli_http *http, const char *method, const char *name,
 	const char *rest, struct bytes body, const char *what)
@@ -206,12 +200,11 @@ const struct command cmd_webhook_create = {
 
 /* ---- list, show ---- */
 
-static int print_list(const struct cli *cli, struct bytes answer)
+static int add_rows(struct table *table, struct bytes answer)
 {
 	static const char *const names[] = {"name", "state", "group", "url"};
 	struct json_value array, one, delivery;
 	struct json_scanner scanner;
-	struct table table;
 	ANNALS_CLEANUP(buf_release) struct buf text = BUF_INIT;
 	if (!cli_json_member(answer, "webhooks", &array)) {
 		return cli_fail(ANNALS_E_MALFORMED, "the answer has no 'webhooks'");
@@ -220,41 +213,62 @@ static int print_list(const struct cli *cli, struct bytes answer)
 	if (json_enter_array(&scanner) != 0) {
 		return cli_fail(ANNALS_E_MALFORMED, "the answer's 'webhooks' is no array");
 	}
-	table_init(&table, cli, 7, "name", "state", "group", "url", ">delivered", ">failed", "why");
 	while (json_next_element(&scanner) == 1 && json_scan(&scanner, &one) == 0) {
 		for (size_t i = 0; i < ANNALS_COUNT_OF(names); i++) {
-			table_add(&table, "%s", cli_json_text(one.raw, names[i], &text));
+			table_add(table, "%s", cli_json_text(one.raw, names[i], &text));
 		}
 		if (!cli_json_member(one.raw, "delivery", &delivery)) {
 			delivery.raw = bytes_text("{}");
 		}
-		table_add(&table, "%s", cli_json_text(delivery.raw, "delivered", &text));
-		table_add(&table, "%s", cli_json_text(delivery.raw, "failed", &text));
+		table_add(table, "%s", cli_json_text(delivery.raw, "delivered", &text));
+		table_add(table, "%s", cli_json_text(delivery.raw, "failed", &text));
 		const bool is_disabled =
 			strcmp(cli_json_text(one.raw, "state", &text), "disabled") == 0;
-		table_add(&table, "%s",
+		table_add(table, "%s",
 			is_disabled ? cli_json_text(one.raw, "reason", &text)
 				    : cli_json_text(delivery.raw, "lastFailure", &text));
 	}
-	table_print(&table, stdout);
 	return CLI_OK;
+}
+
+/* The page after the name. */
+static int add_page(struct cli *cli, struct table *table, struct cli_http *http, const char *after)
+{
+	buf_reset(&http->path);
+	buf_reset(&http->answer);
+	if (cli_http_path(http, "/v1/webhooks", NULL) != 0 ||
+		(after[0] != 0 && cli_http_path(http, "?after=", after) != 0)) {
+		return cli_fail(ANNALS_E_NO_MEMORY, "out of memory");
+	}
+	const int code = cli_http_exchange(cli, http, "GET", NULL, bytes_of(NULL, 0));
+	if (code != CLI_OK) {
+		return code;
+	}
+	return http->status == 200 ? add_rows(table, http->body)
+				   : cli_http_problem(http, "cannot list webhooks");
 }
 
 static int run_list(struct cli *cli, int argc, char **argv)
 {
 	struct cli_http http = {0};
+	struct table table;
+	ANNALS_CLEANUP(buf_release) struct buf text = BUF_INIT;
+	const char *after = "";
 	const struct cli_option options[] = {HTTP_OPTION};
 	const int count = cli_parse(cli, options, ANNALS_COUNT_OF(options), argc, argv, 0, 0);
+	int code;
 	if (count < 0) {
 		return cli_parse_exit(count);
 	}
-	if (cli_http_path(&http, "/v1/webhooks", NULL) != 0) {
-		return out_of_memory(&http);
-	}
-	int code = cli_http_exchange(cli, &http, "GET", NULL, bytes_of(NULL, 0));
+	table_init(&table, cli, 7, "name", "state", "group", "url", ">delivered", ">failed", "why");
+	do {
+		code = add_page(cli, &table, &http, after);
+		after = code == CLI_OK ? cli_json_text(http.body, "after", &text) : "";
+	} while (after[0] != 0);
 	if (code == CLI_OK) {
-		code = http.status == 200 ? print_list(cli, http.body)
-					  : cli_http_problem(&http, "cannot list webhooks");
+		table_print(&table, stdout);
+	} else {
+		buf_release(&table.text);
 	}
 	cli_http_release(&http);
 	return code;

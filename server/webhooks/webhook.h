@@ -83,7 +83,7 @@ uint64_t webhook_rate(const struct webhook *webhook);
 
 /* The key of its row; the prefix of all of them is the first byte. */
 struct webhook_key {
-	uint8_t bytes[1 + WEBHOOK_NAME_MAX];
+	uint8_t bytes[1 + WEBHOOK_NAME_MAX + 1]; /* and room for a byte behind it */
 	size_t size;
 };
 struct webhook_key webhook_key(struct bytes name);

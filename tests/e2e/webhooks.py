@@ -9,8 +9,10 @@ import http.server
 import json
 import os
 import re
+import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -42,14 +44,14 @@ class Server:
     """annalsd on a free port."""
 
     def __init__(self, private="allow"):
-        self.private, self.process = private, None
+        self.private, self.process, self.more = private, None, []
 
     def start(self):
         log = os.path.join(WORK, "log")
         with open(log, "wb") as out:
             self.process = subprocess.Popen(
                 [ANNALSD, "--data-dir", os.path.join(WORK, "data"), "--http", "127.0.0.1:0", "--binary", "off",
-                 "--webhook-private-addresses", self.private, "--webhook-origin", "events.example"], stderr=out)
+                 "--webhook-private-addresses", self.private, "--webhook-origin", "events.example"] + self.more, stderr=out)
         match = until(lambda: re.search(r"protocol=http.*address=127\.0\.0\.1:(\d+)", open(log).read()), "listening")
         self.port = int(match.group(1))
         until(lambda: self.ask("GET", "/readyz", raw=True)[0] == 200, "ready")
@@ -105,7 +107,7 @@ class Delivery:
 class Receiver:
     """Answers by path: rules[path](delivery, how many there were) gives (status, headers)."""
 
-    def __init__(self):
+    def __init__(self, ssl_files=None):
         self.lock = threading.Lock()
         self.deliveries, self.rules, self.asked = {}, {}, []
         self.consent = {}
@@ -146,6 +148,10 @@ class Receiver:
 
         self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.http.handle_error = lambda request, address: None  # connections of a server that was killed
+        if ssl_files is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*ssl_files)
+            self.http.socket = context.wrap_socket(self.http.socket, server_side=True)
         self.port = self.http.server_address[1]
         threading.Thread(target=self.http.serve_forever, daemon=True).start()
 
@@ -461,6 +467,27 @@ def test_drain():
     check(len(receiver.got("/drained")) == 1, "delivered again after a clean end")
 
 
+def test_tls():
+    if shutil.which("openssl") is None:
+        return
+    key, certificate = os.path.join(WORK, "key.pem"), os.path.join(WORK, "certificate.pem")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=receiver",
+                    "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
+                   check=True, stderr=subprocess.DEVNULL)
+    secure = Receiver(ssl_files=(certificate, key))
+    topic("secure", 1)
+    settings = {"url": secure.url("/secure").replace("http:", "https:"), "topics": ["secure"], "handshake": "off",
+                "attemptsMax": 1}
+    server.want(201, "PUT", "/v1/webhooks/secure", settings)
+    parked = until(lambda: server.want(200, "GET", "/v1/groups/webhook.secure/parked")["parked"], "parked")
+    check("certificate" in parked[0]["reason"] and secure.got("/secure") == [], parked)
+    server.stop(signal.SIGTERM)
+    server.more = ["--webhook-ca-file", certificate]
+    server.start()
+    server.want(200, "POST", "/v1/groups/webhook.secure/parked/replay", {})
+    until(lambda: len(secure.got("/secure")) == 1, "over TLS")
+
+
 def test_private_refused():
     server.stop(signal.SIGTERM)
     server.private = "refuse"
@@ -475,6 +502,13 @@ def test_private_refused():
                                                    "handshake": "off", "attemptsMax": 1})
     parked = until(lambda: server.want(200, "GET", "/v1/groups/webhook.named/parked")["parked"], "parked")
     check("webhook-private-addresses" in parked[0]["reason"], parked)
+    # However it is written.
+    for number, host in enumerate(("2130706433", "0x7f.1", "[::ffff:127.0.0.1]", "0", "127.1", "[::1]")):
+        server.want(201, "PUT", "/v1/webhooks/odd%d" % number, {
+            "url": "http://%s:%d/x" % (host, receiver.port), "topics": ["private"], "handshake": "off", "attemptsMax": 1})
+        path = "/v1/groups/webhook.odd%d/parked" % number
+        parked = until(lambda: server.want(200, "GET", path)["parked"], "parked")
+        check("webhook-private-addresses" in parked[0]["reason"], host, parked)
     check(receiver.got("/private") == [] and receiver.got("/x") == [] and len(receiver.got("/orders")) == before)
 
 

@@ -57,6 +57,15 @@ START_TEST(test_http_webhooks_life)
 	text = ask_for(200, "GET", "/v1/webhooks", NULL, NULL);
 	ck_assert_uint_eq(count_of(text, "\"name\":"), 2);
 	ck_assert_ptr_nonnull(strstr(text, "\"group\":\"g\""));
+	ck_assert_ptr_null(strstr(text, "\"after\":"));
+	text = ask_for(200, "GET", "/v1/webhooks?limit=1", NULL, NULL);
+	ck_assert_uint_eq(count_of(text, "\"name\":"), 1);
+	ck_assert_ptr_nonnull(strstr(text, "\"after\":\"v\""));
+	text = ask_for(200, "GET", "/v1/webhooks?limit=1&after=v", NULL, NULL);
+	ck_assert_ptr_nonnull(strstr(text, "\"name\":\"w\""));
+	ck_assert_ptr_null(strstr(text, "\"after\":"));
+	ask_problem(400, "invalid-argument", "limit", "GET", "/v1/webhooks?limit=1001", NULL, NULL);
+	ask_problem(400, "invalid-argument", "name", "GET", "/v1/webhooks?after=%20", NULL, NULL);
 	ask_for(204, "DELETE", "/v1/webhooks/w", NULL, NULL);
 	ask_problem(404, "unknown-group", "webhook.w", "GET", "/v1/groups/webhook.w", NULL, NULL);
 	ask_for(204, "DELETE", "/v1/webhooks/v", NULL, NULL);
