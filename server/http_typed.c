@@ -3,7 +3,7 @@
 #include "op_validate.h"
 #include "server.h"
 #include <annals/cloudevents.h>
-#include <annals/extract.h>
+#include <annals/extract_event.h>
 #include <annals/project.h>
 #include <annals/protojson.h>
 #include <annals/validate.h>
@@ -24,16 +24,15 @@ static bool is_json(const struct record *record)
 }
 
 struct http_typed_event {
-	struct buf protobuf, texts;
-	struct extract extract;
-	struct bytes tags[RECORD_TAGS_MAX];
+	struct buf protobuf;
+	struct extract_event extract;
 };
 
 void http_typed_event_free(struct http_typed_event *event)
 {
 	if (event != NULL) {
 		buf_release(&event->protobuf);
-		buf_release(&event->texts);
+		extract_event_release(&event->extract);
 		free(event);
 	}
 }
@@ -61,80 +60,14 @@ static int convert(const struct registry_version *version, struct record *record
 	return status;
 }
 
-static bool has_tag(const struct http_typed_event *event, uint32_t count, struct bytes tag)
-{
-	for (uint32_t i = 0; i < count; i++) {
-		if (bytes_equal(event->tags[i], tag)) {
-			return true;
-		}
-	}
-	return false;
-}
-
-static int add_tags(struct http_typed_event *event, struct record *record, struct error *err)
-{
-	const struct extract *extract = &event->extract;
-	size_t size = 0;
-
-	for (size_t i = 0; i < extract->tag_count; i++) {
-		size += strlen(extract->tags[i].name) + 1 + extract->tags[i].value.size;
-	}
-	buf_reset(&event->texts);
-	if (buf_reserve(&event->texts, size + 1) != 0) {
-		return ANNALS_E_NO_MEMORY;
-	}
-	for (uint32_t i = 0; i < record->tag_count; i++) {
-		event->tags[i] = record->tags[i];
-	}
-	for (size_t i = 0; i < extract->tag_count; i++) {
-		const size_t start = event->texts.size;
-		if (buf_add_text(&event->texts, extract->tags[i].name) != 0 ||
-			buf_add_byte(&event->texts, ':') != 0 ||
-			buf_add(&event->texts, extract->tags[i].value.data,
-				extract->tags[i].value.size) != 0) {
-			return ANNALS_E_NO_MEMORY;
-		}
-		const struct bytes tag =
-			bytes_of(event->texts.data + start, event->texts.size - start);
-		if (has_tag(event, record->tag_count, tag)) {
-			continue;
-		}
-		if (record->tag_count == RECORD_TAGS_MAX) {
-			return error_fail(err, ANNALS_E_TOO_LARGE, "an event has more than %d tags",
-				RECORD_TAGS_MAX);
-		}
-		event->tags[record->tag_count++] = tag;
-	}
-	record->tags = event->tags;
-	return 0;
-}
-
 static int extract(struct http_typed_event *event, const struct descriptor_message *type,
 	struct record *record, struct error *err)
 {
-	const struct extract *found = &event->extract;
-	int status;
-
 	/* What is wrong with the data is validation's to say, with the place. */
 	if (validate_message(type, record->data, NULL, NULL, NULL) != 0) {
 		return 0;
 	}
-	status = extract_message(type, record->data, &event->extract, err);
-	if (status != 0) {
-		return status;
-	}
-	if (found->has_key) {
-		record->has_key = true;
-		record->key = found->key;
-	}
-	if (found->has_subject) {
-		record->subject = found->subject;
-	}
-	if (found->has_time) {
-		record->has_time = true;
-		record->time_ns = found->time_ns;
-	}
-	return found->tag_count > 0 ? add_tags(event, record, err) : 0;
+	return extract_event_fill(&event->extract, type, record, err);
 }
 
 int http_typed_take(struct http_typed_event **event, struct loop *loop, const struct topic *topic,

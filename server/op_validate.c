@@ -1,7 +1,7 @@
 #include "op_validate.h"
 
 #include "server.h"
-#include <annals/extract.h>
+#include <annals/extract_event.h>
 #include <annals/validate.h>
 
 bool op_validate_is_protobuf(struct bytes content_type)
@@ -15,61 +15,6 @@ bool op_validate_is_protobuf(struct bytes content_type)
 static struct bytes shown(struct bytes text)
 {
 	return text.size <= 80 ? text : bytes_text("...");
-}
-
-static bool has_tag(const struct record *record, const struct extract_tag *wanted)
-{
-	const size_t name_size = strlen(wanted->name);
-	struct bytes tag;
-	size_t cursor = 0;
-
-	while (record_next_tag(record, &cursor, &tag) == 1) {
-		if (tag.size == name_size + 1 + wanted->value.size &&
-			memcmp(tag.data, wanted->name, name_size) == 0 &&
-			tag.data[name_size] == ':' &&
-			bytes_equal(bytes_of(tag.data + name_size + 1, wanted->value.size),
-				wanted->value)) {
-			return true;
-		}
-	}
-	return false;
-}
-
-static int differs(struct error *err, const char *what)
-{
-	return error_fail(
-		err, ANNALS_E_VALIDATION, "the event's %s is not what its data say", what);
-}
-
-/* Stored bytes are the producer's, so what the schema takes from the data must be there already. */
-static int check_extracted(
-	const struct descriptor_message *type, const struct record *record, struct error *err)
-{
-	struct extract found;
-	const int status = extract_message(type, record->data, &found, err);
-
-	if (status != 0) {
-		return status;
-	}
-	if (found.has_key && !(record->has_key && bytes_equal(record->key, found.key))) {
-		return differs(err, "key");
-	}
-	if (found.has_subject && !bytes_equal(record->subject, found.subject)) {
-		return differs(err, "subject");
-	}
-	if (found.has_time && !(record->has_time && record->time_ns == found.time_ns)) {
-		return differs(err, "time");
-	}
-	for (size_t i = 0; i < found.tag_count; i++) {
-		if (!has_tag(record, &found.tags[i])) {
-			const struct bytes value = shown(found.tags[i].value);
-			return error_fail(err, ANNALS_E_VALIDATION,
-				"the event lacks the tag '%s:%.*s' that its data say",
-				found.tags[i].name, (int)value.size,
-				value.size > 0 ? (const char *)value.data : "");
-		}
-	}
-	return 0;
 }
 
 static int validate_event(
@@ -98,7 +43,7 @@ static int validate_event(
 	}
 	const int status = validate_message(version->message, record->data, NULL, NULL, err);
 	return status == 0 && extract_wanted(version->message)
-		       ? check_extracted(version->message, record, err)
+		       ? extract_event_check(version->message, record, err)
 		       : status;
 }
 
