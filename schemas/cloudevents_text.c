@@ -48,6 +48,13 @@ bool media_type_is_json(struct bytes content_type)
 	return text.size == 0 || ends(text, "/json") || ends(text, "+json");
 }
 
+bool media_type_is_protobuf(struct bytes content_type)
+{
+	return content_type.size == 0 ||
+	       memmem(content_type.data, content_type.size, "proto", 5) != NULL ||
+	       bytes_is(content_type, "application/octet-stream");
+}
+
 bool media_type_is_text(struct bytes content_type)
 {
 	const struct bytes text = media_type(content_type);

@@ -1,6 +1,5 @@
 #include "http_typed.h"
 
-#include "op_validate.h"
 #include "server.h"
 #include <annals/cloudevents.h>
 #include <annals/extract_event.h>
@@ -87,7 +86,7 @@ int http_typed_take(struct http_typed_event **event, struct loop *loop, const st
 		status = convert(version, &taken, &(*event)->protobuf, err);
 	}
 	if (status == 0 && version != NULL && extract_wanted(version->message) &&
-		op_validate_is_protobuf(taken.datacontenttype)) {
+		media_type_is_protobuf(taken.datacontenttype)) {
 		status = extract(*event, version->message, &taken, err);
 	}
 	if (status == 0) {
@@ -129,20 +128,6 @@ void http_typed_reader_release(struct http_typed_reader *reader)
 	buf_release(&reader->projected);
 }
 
-static void tell_lost(const struct project_report *report, char lost[HTTP_TYPED_LOST_BYTES])
-{
-	size_t used = 0;
-
-	for (size_t i = 0; i < report->mark_count; i++) {
-		used += (size_t)snprintf(lost + used, HTTP_TYPED_LOST_BYTES - used, "%s%s %u",
-			i > 0 ? "," : "", project_loss_name(report->marks[i].loss),
-			report->marks[i].number);
-	}
-	if (report->truncated) {
-		(void)snprintf(lost + used, HTTP_TYPED_LOST_BYTES - used, ",...");
-	}
-}
-
 /* The data as the version that was asked for: *version and *data change, or both stay. */
 static int project(struct http_typed_reader *reader, const struct record *record,
 	const struct registry_version **version, struct bytes *data,
@@ -163,7 +148,7 @@ static int project(struct http_typed_reader *reader, const struct record *record
 	if (status != 0) {
 		return status == ANNALS_E_NO_MEMORY ? status : 0;
 	}
-	tell_lost(&report, lost);
+	project_report_text(&report, lost);
 	*version = wanted;
 	*data = reader->projected.size > 0 ? buf_bytes(&reader->projected) : bytes_text("");
 	return 0;
@@ -179,7 +164,7 @@ int http_typed_to_json(struct http_typed_reader *reader, struct record *record,
 	int status = 0;
 
 	ret_lost[0] = 0;
-	if (!record->has_data || !op_validate_is_protobuf(record->datacontenttype)) {
+	if (!record->has_data || !media_type_is_protobuf(record->datacontenttype)) {
 		return 0;
 	}
 	version = version_of(reader->loop, record);

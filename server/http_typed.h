@@ -9,6 +9,7 @@
 #define SERVER_HTTP_TYPED_H
 
 #include "proto_http.h"
+#include <annals/project.h>
 #include <annals/record.h>
 
 /* What an event of a typed topic needs beside its record: data that was JSON, texts of tags. */
@@ -28,8 +29,7 @@ void http_typed_event_free(struct http_typed_event *event); /* NULL is a no-op *
 int http_typed_take(struct http_typed_event **event, struct loop *loop, const struct topic *topic,
 	struct record *record, struct error *err) ANNALS_MUST_CHECK;
 
-/* "one-of-many 536870911," for each of PROJECT_MARKS_MAX, and "..." */
-#define HTTP_TYPED_LOST_BYTES 1024u
+#define HTTP_TYPED_LOST_BYTES PROJECT_REPORT_TEXT_BYTES
 
 /* What a reader asked for with ?data=json and ?schemaVersion=. */
 struct http_typed_reader {

@@ -1,15 +1,9 @@
 #include "op_validate.h"
 
 #include "server.h"
+#include <annals/cloudevents.h>
 #include <annals/extract_event.h>
 #include <annals/validate.h>
-
-bool op_validate_is_protobuf(struct bytes content_type)
-{
-	return content_type.size == 0 ||
-	       memmem(content_type.data, content_type.size, "proto", 5) != NULL ||
-	       bytes_is(content_type, "application/octet-stream");
-}
 
 /* Whole or not at all: a sentence must stay UTF-8. */
 static struct bytes shown(struct bytes text)
@@ -37,7 +31,7 @@ static int validate_event(
 	if (!record->has_data) {
 		return 0;
 	}
-	if (!op_validate_is_protobuf(record->datacontenttype)) {
+	if (!media_type_is_protobuf(record->datacontenttype)) {
 		return error_fail(err, ANNALS_E_VALIDATION, "the data is '%.*s', not protobuf",
 			(int)content.size, (const char *)content.data);
 	}

@@ -22,7 +22,5 @@
  * sentence in op.error: "event 3 of the batch for partition 0: 'origin.depth', byte 118: ...".
  */
 void op_validate_part(struct op_append *append, size_t part, struct bytes body);
-/* Does this content type say that the data is protobuf, or nothing? */
-bool op_validate_is_protobuf(struct bytes content_type);
 
 #endif

@@ -22,7 +22,7 @@ _annals() {
 		words='create list show seek parked delete explain leave'
 	elif [ -z "$words" ] && [[ $current == -* ]]; then
 		case $command in
-		append) words='--type --source --key --data --content-type --id --subject --time --partition' ;;
+		append) words='--type --source --key --data --content-type --id --subject --time --partition --json --http' ;;
 		consume) words='--group --exec --member --lease --limit --drain --by-offset' ;;
 		group)
 			case $sub in
@@ -32,7 +32,7 @@ _annals() {
 			delete) words='--yes' ;;
 			esac
 			;;
-		read) words='--from --partition --follow --limit --type --key --output' ;;
+		read) words='--from --partition --follow --limit --type --key --output --json --schema-version --http' ;;
 		topic)
 			case $sub in
 			create | update) words='--partitions --retention-age --retention-bytes --retention-events --durability --event-bytes-max --streams' ;;

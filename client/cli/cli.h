@@ -13,6 +13,7 @@
 #include <annals/client.h>
 #include <annals/error.h>
 #include <annals/macros.h>
+#include <annals/record.h>
 #include <stdbool.h>
 #include <stdio.h>
 
@@ -131,13 +132,20 @@ const char *text_duration_us(uint64_t duration_us);
 /* --- events (events.c) */
 
 struct cloudevent;
-struct record;
-/* What was parsed from JSON as an event to append; extensions is room for RECORD_EXTENSIONS_MAX. */
+struct typed;
+/* Room for what an event of a record points to. */
+struct event_room {
+	struct annals_attribute extensions[RECORD_EXTENSIONS_MAX];
+	struct annals_bytes tags[RECORD_TAGS_MAX];
+};
+/* What was parsed from JSON as an event to append. */
 void event_of_record(
-	const struct record *record, struct annals_attribute *extensions, struct annals_event *ret);
-/* Appends the event as a line of JSON. 0 or ANNALS_E_NO_MEMORY, ANNALS_E_MALFORMED. */
+	const struct record *record, struct event_room *room, struct annals_event *ret);
+/* Appends the event as a line of JSON; typed: its data as JSON by its schema, NULL: as it is
+ * stored. 0, ANNALS_E_NO_MEMORY, ANNALS_E_MALFORMED, or what typed_show() returns, after its
+ * message. */
 int event_to_json(struct buf *out, const struct annals_topic *topic,
-	const struct annals_event *event) ANNALS_MUST_CHECK;
+	const struct annals_event *event, struct typed *typed) ANNALS_MUST_CHECK;
 
 /*
  * Reads a topic to where it ended when reading began, or on and on.

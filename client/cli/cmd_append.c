@@ -1,4 +1,4 @@
-#include "cli.h"
+#include "typed.h"
 
 #include <annals/clock.h>
 #include <annals/cloudevents.h>
@@ -17,7 +17,8 @@ struct append {
 	struct annals_producer *producer;
 	struct progress progress;
 	struct cloudevent parsed;
-	struct annals_attribute extensions[RECORD_EXTENSIONS_MAX];
+	struct typed *typed; /* with --json */
+	struct event_room room;
 	uint64_t events, bytes;
 	uint32_t partition;
 	/* of the delivery callback, under lock */
@@ -69,7 +70,16 @@ static int append_line(struct append *append, const char *name, uint64_t line, s
 		return cli_fail(
 			status, "%s line %llu: %s", name, (unsigned long long)line, err.text);
 	}
-	event_of_record(&append->parsed.record, append->extensions, &event);
+	if (append->typed != NULL) {
+		char what[64];
+		(void)snprintf(
+			what, sizeof(what), "%.30s line %llu", name, (unsigned long long)line);
+		const int code = typed_take(append->typed, &append->parsed.record, what);
+		if (code != CLI_OK) {
+			return code;
+		}
+	}
+	event_of_record(&append->parsed.record, &append->room, &event);
 	status = annals_producer_send_to(
 		append->producer, append->partition, &event, NULL, append->cli->timeout_ms, &error);
 	if (status != ANNALS_OK) {
@@ -220,13 +230,37 @@ static int append_one(struct append *append, struct annals_event *event, const c
 	return code;
 }
 
+/* JSON from arguments as what its schema says. */
+static int take_typed(struct append *append, struct annals_event *event, const char *data)
+{
+	struct record record = {.type = bytes_of(event->type.data, event->type.size),
+		.subject = bytes_of(event->subject.data, event->subject.size),
+		.key = bytes_of(event->key.data, event->key.size),
+		.has_key = event->has_key != 0,
+		.has_time = event->has_time != 0,
+		.time_ns = event->time_ns,
+		.datacontenttype = bytes_text("application/json"),
+		.has_data = true,
+		.data = bytes_text(data)};
+	const struct annals_bytes id = event->id, source = event->source;
+	const int code = typed_take(append->typed, &record, "the data");
+
+	if (code == CLI_OK) {
+		event_of_record(&record, &append->room, event);
+		event->id = id;
+		event->source = source;
+	}
+	return code;
+}
+
 #define DATA_MAX 1000
 
 static int run(struct cli *cli, int argc, char **argv)
 {
 	const char *type = NULL, *source = NULL, *key = NULL, *id = NULL, *subject = NULL,
 		   *content_type = NULL, *data = NULL, *time = NULL;
-	bool has_partition = false, has_data = false;
+	bool has_partition = false, has_data = false, as_json = false;
+	struct typed typed = {.cli = cli};
 	uint64_t partition = 0;
 	struct cli_option options[] = {
 		{"type", CLI_TEXT, &type, NULL, "TYPE", "an event from arguments: its type"},
@@ -243,6 +277,11 @@ static int run(struct cli *cli, int argc, char **argv)
 			"... when it happened: 2018-01-31T01:49:59Z"},
 		{"partition", CLI_NUMBER, &partition, &has_partition, "N",
 			"into this partition instead of the key's"},
+		{"json", CLI_FLAG, &as_json, NULL, NULL,
+			"JSON data becomes protobuf by the schema of the event's type"},
+		{"http", CLI_TEXT, &typed.http_address, NULL, "HOST:PORT",
+			"... from the server that speaks HTTP there ($ANNALS_HTTP, "
+			"127.0.0.1:7480)"},
 	};
 	int count = cli_parse(cli, options, ANNALS_COUNT_OF(options), argc, argv, 1, DATA_MAX);
 	if (count < 0) {
@@ -276,12 +315,25 @@ static int run(struct cli *cli, int argc, char **argv)
 		fprintf(stderr, "annals: an event from arguments needs --type\n");
 		return CLI_USAGE;
 	}
+	if (as_json && type && (!has_data || count > 1)) {
+		fprintf(stderr, "annals: --json with --type takes one --data\n");
+		return CLI_USAGE;
+	}
+	append.typed = as_json ? &typed : NULL;
 	int code = cli_connect(cli);
 	if (code != CLI_OK) {
 		return code;
 	}
 	if (!type) {
-		return append_many(&append, argv + 1, count - 1);
+		code = append_many(&append, argv + 1, count - 1);
+		typed_release(&typed);
+		return code;
+	}
+	if (as_json) {
+		code = take_typed(&append, &event, data);
+		code = code != CLI_OK ? code : append_one(&append, &event, NULL, 0);
+		typed_release(&typed);
+		return code;
 	}
 	const char *all[DATA_MAX];
 	size_t data_count = 0;
@@ -303,10 +355,15 @@ const struct command cmd_append = {
 		"is wrong and names it (exit code 7); the lines before it are stored. Attributes "
 		"that only Annals sets (annalsoffset ...) are ignored, so what\n"
 		"'annals read' printed can be appended again. 'partitionkey' is the key.\n"
+		"With --json the data is JSON of the type's schema and is stored as protobuf, with "
+		"the key, subject, time and tags that the schema's options\n"
+		"take from it (docs/schemas.md).\n"
 		"After a lost connection batches are sent again, so an event may be stored twice: "
 		"drop repeats by source and id.\n\n"
 		"examples\n"
 		"  annals append earthquakes earthquakes.ndjson\n"
+		"  annals append quakes --json --type quake.Event --source /usgs --data "
+		"'{\"quakeId\":\"us1\"}'\n"
 		"  tail -f events.ndjson | annals append logs\n"
 		"  annals append orders --type order.placed --source /shop --key 4711 --data "
 		"'{\"total\":12}'\n",

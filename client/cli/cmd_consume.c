@@ -113,7 +113,7 @@ static int event_text(
 				status, "cannot find topic '%s': %s", event->topic, error.text);
 		}
 	}
-	if (event_to_json(out, consuming->topic, &event->event) != 0 ||
+	if (event_to_json(out, consuming->topic, &event->event, NULL) != 0 ||
 		buf_add_byte(out, '\n') != 0) {
 		return cli_fail(ANNALS_E_NO_MEMORY, "no memory for an event");
 	}

@@ -99,7 +99,7 @@ static int write_one(struct dump *dump, const struct annals_topic *topic,
 		return dumpfile_write(dump->file, event);
 	}
 	buf_reset(line);
-	int status = event_to_json(line, topic, event);
+	int status = event_to_json(line, topic, event, NULL);
 	if (status == ANNALS_OK) {
 		status = buf_add_byte(line, '\n');
 	}

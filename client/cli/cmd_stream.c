@@ -11,7 +11,7 @@ static int print_events(
 	struct buf line ANNALS_CLEANUP(buf_release) = BUF_INIT;
 	for (size_t i = 0; i<page->count && * left> 0; i++, (*left)--) {
 		buf_reset(&line);
-		int status = event_to_json(&line, topic, &page->events[i]);
+		int status = event_to_json(&line, topic, &page->events[i], NULL);
 		if (status != ANNALS_OK) {
 			return cli_fail(status, "cannot print an event");
 		}

@@ -146,7 +146,7 @@ static int next_json(struct dumpfile *dump, struct annals_event *ret)
 			       (unsigned long long)dump->line, err.text),
 		       status;
 	}
-	event_of_record(&dump->parsed.record, dump->extensions, ret);
+	event_of_record(&dump->parsed.record, &dump->room, ret);
 	ret->partition = partition;
 	ret->offset = offset;
 	dump->bytes += (uint64_t)size;

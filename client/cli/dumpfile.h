@@ -25,7 +25,7 @@ struct dumpfile {
 	char *text;
 	size_t text_capacity;
 	struct cloudevent parsed;
-	struct annals_attribute extensions[RECORD_EXTENSIONS_MAX];
+	struct event_room room;
 };
 
 /* Opens for reading, learns the format. CLI_OK or an exit code after a message. */

@@ -1,7 +1,7 @@
 #include "cli.h"
+#include "typed.h"
 
 #include <annals/cloudevents.h>
-#include <annals/record.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,8 +10,7 @@ static struct annals_bytes public_bytes(struct bytes bytes)
 	return (struct annals_bytes){bytes.data, bytes.size};
 }
 
-void event_of_record(
-	const struct record *record, struct annals_attribute *extensions, struct annals_event *ret)
+void event_of_record(const struct record *record, struct event_room *room, struct annals_event *ret)
 {
 	memset(ret, 0, sizeof(*ret));
 	ret->id = public_bytes(record->id);
@@ -29,12 +28,17 @@ void event_of_record(
 	ret->schema_version = record->schema_version;
 	for (uint32_t i = 0; i < record->extension_count; i++) {
 		const struct attribute *from = &record->extensions[i];
-		extensions[i] = (struct annals_attribute){public_bytes(from->name),
+		room->extensions[i] = (struct annals_attribute){public_bytes(from->name),
 			(enum annals_attribute_kind)from->kind, from->boolean, from->integer,
 			from->timestamp_ns, public_bytes(from->value)};
 	}
-	ret->extensions = extensions;
+	for (uint32_t i = 0; i < record->tag_count; i++) {
+		room->tags[i] = public_bytes(record->tags[i]);
+	}
+	ret->extensions = room->extensions;
 	ret->extension_count = record->extension_count;
+	ret->tags = room->tags;
+	ret->tag_count = record->tag_count;
 }
 
 /* 32 hexadecimal digits with dashes. */
@@ -55,11 +59,12 @@ static void parse_uuid(const char *text, uint8_t uuid[16])
 	}
 }
 
-int event_to_json(
-	struct buf *out, const struct annals_topic *topic, const struct annals_event *event)
+int event_to_json(struct buf *out, const struct annals_topic *topic,
+	const struct annals_event *event, struct typed *typed)
 {
 	struct record record;
 	uint8_t uuid[16];
+	char lost[TYPED_LOST_BYTES] = "";
 	int status =
 		record_decode_trusted(bytes_of(event->encoded.data, event->encoded.size), &record);
 	if (status != ANNALS_OK) {
@@ -73,7 +78,14 @@ int event_to_json(
 		.position = event->position,
 		.recorded_us = event->recorded_us,
 		.version = event->version};
-	return cloudevent_to_json(out, &record, &place);
+	status = typed != NULL ? typed_show(typed, &record, lost) : ANNALS_OK;
+	status = status != ANNALS_OK ? status : cloudevent_to_json(out, &record, &place);
+	/* One more member of the object: the mark of a projection. */
+	if (status == ANNALS_OK && lost[0] != 0) {
+		out->size--;
+		status = buf_printf(out, ",\"annalslost\":\"%s\"}", lost);
+	}
+	return status;
 }
 
 /* --- reading up to the end */

@@ -1,6 +1,8 @@
 /* Projection: a walk over pairs of types that copies what the new one can read. */
 #include <annals/project.h>
 
+#include <stdio.h>
+
 #include "compare.h"
 #include "field.h"
 #include "protojson/wire.h"
@@ -302,4 +304,19 @@ const char *project_loss_name(enum project_loss loss)
 	static const char *const names[] = {"unknown-field", "unreadable-field",
 		"unknown-enum-value", "one-of-many", "required-default"};
 	return (unsigned)loss < PROJECT_LOSS_COUNT ? names[loss] : "unknown-loss";
+}
+
+void project_report_text(const struct project_report *report, char out[PROJECT_REPORT_TEXT_BYTES])
+{
+	size_t used = 0;
+
+	out[0] = 0;
+	for (size_t i = 0; i < report->mark_count; i++) {
+		used += (size_t)snprintf(out + used, PROJECT_REPORT_TEXT_BYTES - used, "%s%s %u",
+			i > 0 ? "," : "", project_loss_name(report->marks[i].loss),
+			report->marks[i].number);
+	}
+	if (report->truncated) {
+		(void)snprintf(out + used, PROJECT_REPORT_TEXT_BYTES - used, ",...");
+	}
 }

@@ -47,6 +47,10 @@ runs 0 topic list && same 'topics' "$(cut -f1,2 "$work/out" | tr '\n\t' ' ,')" '
 runs 0 topic list x && same 'no topic begins with x' "$(wc -l <"$work/out")" 1
 
 # --- appending events from arguments
+runs 2 append t --json --type a --source /s --data 2 3 && shows err 'one --data'
+runs 2 read t --schema-version 1 && shows err '--schema-version'
+runs 2 read t --json --output raw && shows err 'ndjson'
+runs 5 append t --json --http 127.0.0.1:1 --type a --source /s --data 2
 runs 0 append t --type a --source /s --key k --data '{"n":1}' && shows out 'partition 0 offset 0'
 runs 0 append t --type a --source /s --key k --data 2 3 4
 same 'one event per data' "$(tr '\n' ' ' <"$work/out")" 'partition 0 offset 1 partition 0 offset 2 partition 0 offset 3 '

@@ -95,5 +95,7 @@ bool media_type_starts(struct bytes content_type, const char *prefix);
 /* "application/json", "text/json", anything ending in "/json" or "+json"; true for none at all, as
  * the JSON format says. */
 bool media_type_is_json(struct bytes content_type);
+/* Of an event: none, which says nothing, one with "proto" in it, or application/octet-stream. */
+bool media_type_is_protobuf(struct bytes content_type);
 
 #endif

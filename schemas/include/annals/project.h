@@ -54,4 +54,10 @@ int project_message(const struct descriptor_message *old_type,
 /* "unknown-field", "unreadable-field", "unknown-enum-value", "one-of-many", "required-default". */
 const char *project_loss_name(enum project_loss loss);
 
+/* "required-default 536870911," for each of PROJECT_MARKS_MAX, and "..." */
+#define PROJECT_REPORT_TEXT_BYTES 1024u
+/* The marks as kind and number, "unknown-field 8,unknown-field 9", with ",..." when there were
+ * more; "" without any. */
+void project_report_text(const struct project_report *report, char out[PROJECT_REPORT_TEXT_BYTES]);
+
 #endif
