@@ -329,7 +329,7 @@ int index_range(struct index_view *view, enum index_kind kind, struct index_hash
 		return error_fail(err, ANNALS_E_NO_MEMORY, "no memory to read an index");
 	}
 	generation = ask_memory(view, kind, hash, &from, &to, backwards, &memory);
-	if (backwards) {
+	if (backwards && memory.count > 0) {
 		out.count = memory.count;
 		memcpy(ret, memory.entries, memory.count * sizeof(*ret));
 	}
