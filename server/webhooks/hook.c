@@ -7,7 +7,6 @@
 
 #define POLL_WAIT_US UINT64_C(30000000)
 #define POLL_BYTES (1u << 20)
-#define POLL_EVENTS_FILTERED 100u /* of which few may be wanted */
 #define RETRY_NS UINT64_C(1000000000)
 #define ASK_FIRST_NS UINT64_C(10000000000)
 #define ASK_MAX_NS UINT64_C(3600000000000)
@@ -63,8 +62,9 @@ static void start_poll(struct hook *hook, uint64_t now_ns)
 	memset(&hook->poll, 0, sizeof(hook->poll));
 	hook->poll.delivery.operation = DELIVERY_POLL;
 	member_name(hook, hook->poll.member, sizeof(hook->poll.member));
-	hook->poll.events_max =
-		event_filter_is_empty(&hook->config.filter) ? (uint32_t)room : POLL_EVENTS_FILTERED;
+	hook->poll.events_max = event_filter_is_empty(&hook->config.filter)
+					? (uint32_t)room
+					: ANNALS_MAX((uint32_t)room, hook->poll_events);
 	hook->poll.bytes_max = POLL_BYTES;
 	hook->poll.lease_us = webhook_lease_us(&hook->config);
 	hook->poll.wait_us = POLL_WAIT_US;

@@ -8,6 +8,7 @@
 
 /* A lease that is sent must last for the exchange, and for settling it. */
 #define SETTLE_MARGIN_NS UINT64_C(5000000000)
+#define POLL_EVENTS_MOST 100u
 #define EXTEND_MARGIN_NS UINT64_C(15000000000)
 
 /* ---- Settling ---- */
@@ -68,9 +69,9 @@ static void settled(struct hook_call *call)
 	hook_run(hook);
 }
 
-/* delay_us: of a refusal. item: ends with it, may be NULL. Without memory, and when delivery does
- * not take it, the leases run out by themselves. */
-static void settle(struct hook *hook, enum settle_kind kind, const struct settle_entry *entries,
+/* time_us: of a refusal or an extension. item: ends with it, may be NULL. What is not 0: without
+ * memory, and when delivery does not take it, the leases run out by themselves. */
+static int settle(struct hook *hook, enum settle_kind kind, const struct settle_entry *entries,
 	size_t count, uint64_t time_us, const char *reason, struct hook_item *item)
 {
 	struct settling *settling = calloc(1, sizeof(*settling) + count * sizeof(*entries));
@@ -98,6 +99,7 @@ static void settle(struct hook *hook, enum settle_kind kind, const struct settle
 			item_free(item);
 		}
 	}
+	return status;
 }
 
 /* ---- Sending ---- */
@@ -174,8 +176,8 @@ static void judged(struct hook_item *item)
 		delay_us = 0; /* cut off */
 	}
 	note_exchange(hook, exchange, outcomes[verdict], now_us);
-	settle(hook, verdict == WEBHOOK_DONE ? SETTLE_ACKNOWLEDGE : SETTLE_REFUSE, &item->lease, 1,
-		delay_us, exchange->text, item);
+	(void)settle(hook, verdict == WEBHOOK_DONE ? SETTLE_ACKNOWLEDGE : SETTLE_REFUSE,
+		&item->lease, 1, delay_us, exchange->text, item);
 }
 
 static void item_done(struct exchange *exchange)
@@ -227,8 +229,8 @@ static void send_item(struct hook_item *item)
 		return;
 	}
 	count_outcome(hook, WEBHOOK_OUTCOME_FAILED, 1);
-	settle(hook, status == ANNALS_E_CORRUPT_DATA ? SETTLE_PARK : SETTLE_REFUSE, &item->lease, 1,
-		backoff(item), annals_status_text(status), item);
+	(void)settle(hook, status == ANNALS_E_CORRUPT_DATA ? SETTLE_PARK : SETTLE_REFUSE,
+		&item->lease, 1, backoff(item), annals_status_text(status), item);
 }
 
 /* Keeps the leases of what has to wait. */
@@ -248,8 +250,13 @@ static void extend(struct hook *hook, uint64_t now_ns)
 			entries[count++] = item->lease;
 		}
 	}
-	if (count > 0) {
-		settle(hook, SETTLE_EXTEND, entries, count, lease_us, "", NULL);
+	if (count > 0 && settle(hook, SETTLE_EXTEND, entries, count, lease_us, "", NULL) != 0) {
+		/* Nothing is sent on a lease that may have run out: try again later. */
+		LIST_FOR_EACH (node, &hook->ready) {
+			struct hook_item *item = LIST_ENTRY(node, struct hook_item, node);
+			item->deadline_ns = item->extending ? 0 : item->deadline_ns;
+			item->extending = false;
+		}
 	}
 }
 
@@ -321,11 +328,18 @@ void hook_take_events(struct hook *hook)
 	struct settle_entry unwanted[SETTLE_ENTRIES_MAX / 8];
 	const uint64_t now_ns = clock_monotonic_ns(), now_us = clock_wall_us();
 	size_t count = 0;
+	/* What is leased and has to wait counts as delivered: the more only where few are wanted.
+	 */
+	if (hook->poll.event_count > 0) {
+		hook->poll_events =
+			ANNALS_MIN(ANNALS_MAX(hook->poll_events, 4u) * 2, POLL_EVENTS_MOST);
+	}
 	for (size_t i = 0; i < hook->poll.event_count; i++) {
 		const struct delivered_event *event = &hook->poll.events[i];
 		if (event_filter_passes(&hook->config.filter,
 			    bytes_of(hook->poll.bytes.data + event->at, event->size))) {
 			take_event(hook, event, now_ns, now_us);
+			hook->poll_events = 0;
 		} else if (count < ANNALS_COUNT_OF(unwanted)) {
 			unwanted[count++] = (struct settle_entry){.topic_id = event->topic_id,
 				.partition = event->partition,
@@ -335,7 +349,7 @@ void hook_take_events(struct hook *hook)
 	}
 	if (count > 0) {
 		count_outcome(hook, WEBHOOK_OUTCOME_FILTERED, count);
-		settle(hook, SETTLE_ACKNOWLEDGE, unwanted, count, 0, "", NULL);
+		(void)settle(hook, SETTLE_ACKNOWLEDGE, unwanted, count, 0, "", NULL);
 	}
 }
 
@@ -345,6 +359,6 @@ void hook_give_back(struct hook *hook, const char *reason)
 	while ((node = list_pop(&hook->ready)) != NULL) {
 		struct hook_item *item = LIST_ENTRY(node, struct hook_item, node);
 		hook->sending++;
-		settle(hook, SETTLE_REFUSE, &item->lease, 1, 0, reason, item);
+		(void)settle(hook, SETTLE_REFUSE, &item->lease, 1, 0, reason, item);
 	}
 }

@@ -47,6 +47,7 @@ struct hook {
 
 	/* Events. */
 	struct list_node ready;
+	unsigned poll_events;   /* at least so many in the next poll */
 	unsigned held, sending; /* items there are; of them sent and not settled yet */
 	uint64_t paused_until_ns, next_send_ns, next_poll_ns;
 	struct hook_call poll_call, leave_call, store_call;

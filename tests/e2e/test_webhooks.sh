@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Webhooks against a receiver (webhooks.py), with kill -9 of the server in between; then through the tool.
+# Webhooks against a receiver (webhooks.py), with kill -9 of the server in between (ANNALS_TEST_KILLS=40: so often); then
+# through the tool.
 . "$(dirname "$0")/lib.sh"
 
 mkdir "$work/py"
