@@ -25,6 +25,7 @@ struct op_append *op_append_new(struct loop *loop)
 	append->part_capacity = 1;
 	append->body_used = 0;
 	append->refused_event = append->refused_partition = 0;
+	append->next = NULL;
 	return append;
 }
 
@@ -216,6 +217,15 @@ int op_append_start(struct op_append *append, struct bytes topic)
 	return op_pending(op);
 }
 
+void op_append_join(struct op_append *append, struct op_append *other)
+{
+	while (append->next != NULL) {
+		append = append->next;
+	}
+	append->next = other;
+	append->request.next = &other->request;
+}
+
 static void record_latency(struct op *op)
 {
 	struct counters *counters = &op->loop->counters;
@@ -281,11 +291,11 @@ int op_append_receipt(struct op_append *append, struct bytes key, const uint8_t 
 	return op_texts_copy(&append->texts, key, &append->request.receipt_key);
 }
 
-static void tell_conflict(struct op *op, const struct append_request *request)
+static void tell_conflict(struct op_detail *detail, const struct op_append *append, int status)
 {
-	struct op_detail *detail = &op->detail;
+	const struct append_request *request = &append->request;
 
-	switch (request->base.status) {
+	switch (status) {
 	case ANNALS_E_PRECONDITION_FAILED:
 		detail->has_conflict = true;
 		detail->is_query = request->conflict.is_query;
@@ -301,9 +311,9 @@ static void tell_conflict(struct op *op, const struct append_request *request)
 		break;
 	case ANNALS_E_VALIDATION:
 		detail->has_event_index = request->refusal != 0 && request->part_count == 1;
-		detail->event_index = ((const struct op_append *)op)->refused_event;
+		detail->event_index = append->refused_event;
 		detail->has_partition = request->refusal != 0;
-		detail->partition = ((const struct op_append *)op)->refused_partition;
+		detail->partition = append->refused_partition;
 		break;
 	default:
 		break;
@@ -312,14 +322,25 @@ static void tell_conflict(struct op *op, const struct append_request *request)
 
 static void append_returned(struct op *op, struct store_request *request)
 {
+	const struct op_append *refused = (const struct op_append *)op;
+	const struct append_request *of = refused->request.refused;
+	int status;
 	record_latency(op);
-	tell_conflict(op, (const struct append_request *)request);
-	op_complete(op, op_take_error(op, request));
+	while (of != NULL && refused->next != NULL && &refused->request != of) {
+		refused = refused->next;
+	}
+	tell_conflict(&op->detail, refused, request->status);
+	status = op_take_error(op, request);
+	if (status != 0 && of != NULL) {
+		memcpy(op->detail.topic, refused->op.topic->name, sizeof(op->detail.topic));
+	}
+	op_complete(op, status);
 }
 
 static void append_clear(struct op *op)
 {
 	struct op_append *append = (struct op_append *)op;
+	op_release(append->next != NULL ? &append->next->op : NULL);
 	if (append->request.parts != &append->request.one_part) {
 		free(append->request.parts);
 	}

@@ -114,6 +114,7 @@ struct op_append {
 	size_t part_capacity;
 	size_t body_used;
 	uint32_t refused_event, refused_partition; /* what request.refusal is about */
+	struct op_append *next;                    /* op_append_join() */
 };
 struct op_append *op_append_new(struct loop *loop);
 /*
@@ -138,6 +139,13 @@ int op_append_start(struct op_append *append, struct bytes topic);
 /* All of it but handing the request to storage: for an append that is part of something larger. 0,
  * or a status with op.error and op.detail. */
 int op_append_prepare(struct op_append *append, struct bytes topic) ANNALS_MUST_CHECK;
+
+/*
+ * `other`, which op_append_prepare() has passed, becomes a part of the same commit: all of both is
+ * stored or nothing. It belongs to `append` then, and its results are there when that is done; a
+ * conflict's detail names the topic. The limits are those of append_request.next.
+ */
+void op_append_join(struct op_append *append, struct op_append *other);
 
 /*
  * The partition for an event without an explicit one: the key's, or one that rotates by loop and

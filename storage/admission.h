@@ -47,10 +47,20 @@ enum admission_step admission_check_conditions(struct admission *admission);
 int admission_next_version(
 	struct admission *admission, struct index_hash key, uint64_t *ret_next, bool *ret_drafted);
 
-/* admit_place.c: the parts' bytes at most, and putting them into the draft, which has room for
- * that. Negative: nothing was placed. */
+/* admit_place.c: the parts' bytes at most, and putting those of one or several appends into the
+ * draft, which has room for that. Negative: nothing was placed. */
 uint64_t admission_bytes(const struct admission *admission);
-int admission_place(struct admission *admission);
+int admission_place(struct admission *const *admissions, size_t count);
+
+/* admit_append.c: an append takes its topic and its facts, or was answered (false); all checks in
+ * their order; and letting go of what they gathered, to check again or for good. */
+bool admission_begin(
+	struct admission *admission, struct shard *shard, struct append_request *request);
+enum admission_step admission_check(struct admission *admission);
+void admission_forget(struct admission *admission);
+void admission_end(struct admission *admission);
+/* admit_chain.c: an append that others come with. */
+void admit_chain(struct shard *shard, struct append_request *first);
 
 /* Refuses with a text made like printf. */
 enum admission_step admission_refuse(

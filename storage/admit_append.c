@@ -153,7 +153,7 @@ static enum admission_step check_refusal(struct admission *admission)
 		       : admission_refuse(admission, request->refusal, "%s", request->refusal_text);
 }
 
-static enum admission_step check_all(struct admission *admission)
+enum admission_step admission_check(struct admission *admission)
 {
 	static enum admission_step (*const checks[])(struct admission * admission) = {
 		admission_check_receipt,
@@ -163,12 +163,20 @@ static enum admission_step check_all(struct admission *admission)
 		check_rows,
 		check_refusal,
 	};
-	enum admission_step step = ADMISSION_GO_ON;
+	enum admission_step step = check_parts(admission) ? ADMISSION_GO_ON : ADMISSION_ANSWERED;
 
 	for (size_t i = 0; i < ANNALS_COUNT_OF(checks) && step == ADMISSION_GO_ON; i++) {
 		step = checks[i](admission);
 	}
 	return step;
+}
+
+void admission_forget(struct admission *admission)
+{
+	index_view_release(&admission->view);
+	free(admission->known);
+	admission->known = NULL;
+	admission->known_count = 0;
 }
 
 /* The checks hold for the draft as it is; making room may commit it, and that may fail: then they
@@ -179,7 +187,7 @@ static bool check_and_open(struct admission *admission)
 
 	for (;;) {
 		uint64_t generation = draft->generation;
-		enum admission_step step = check_all(admission);
+		enum admission_step step = admission_check(admission);
 		if (step == ADMISSION_ANSWERED) {
 			return false;
 		}
@@ -193,9 +201,7 @@ static bool check_and_open(struct admission *admission)
 				return true;
 			}
 		}
-		free(admission->known);
-		admission->known = NULL;
-		admission->known_count = 0;
+		admission_forget(admission);
 	}
 }
 
@@ -205,10 +211,10 @@ static void admit(struct admission *admission)
 	struct draft *draft = &admission->shard->draft;
 	int status;
 
-	if (!check_parts(admission) || !check_and_open(admission)) {
+	if (!check_and_open(admission)) {
 		return;
 	}
-	status = admission_place(admission);
+	status = admission_place(&admission, 1);
 	if (status != 0) {
 		(void)admission_refuse(admission, status, "no memory to admit an append");
 		return;
@@ -235,25 +241,45 @@ static struct run_cache *lookup_cache(struct shard *shard)
 	return shard->index.cache;
 }
 
-void admit_append(struct shard *shard, struct append_request *request)
+bool admission_begin(
+	struct admission *admission, struct shard *shard, struct append_request *request)
 {
-	struct admission admission = {.shard = shard, .request = request};
-
+	*admission = (struct admission){
+		.shard = shard, .request = request, .columns = BUF_INIT, .body = BUF_INIT};
 	/* Once it is answered the request is its owner's. */
-	admission.facts = request->facts;
+	admission->facts = request->facts;
 	request->facts = NULL;
-	admission.state = catalog_peek_id(&shard->catalog, request->topic_id);
-	if (admission.state == NULL) {
+	admission->state = catalog_peek_id(&shard->catalog, request->topic_id);
+	if (admission->state == NULL) {
 		admit_refusef(&request->base, ANNALS_E_UNKNOWN_TOPIC,
 			"there is no topic with id %u", request->topic_id);
-	} else {
-		index_view_init(&admission.view, shard, admission.state);
-		admission.view.cache = lookup_cache(shard);
-		admit(&admission);
-		index_view_release(&admission.view);
+		return false;
 	}
-	facts_free(admission.facts);
-	free(admission.known);
-	buf_release(&admission.columns);
-	buf_release(&admission.body);
+	index_view_init(&admission->view, shard, admission->state);
+	admission->view.cache = lookup_cache(shard);
+	return true;
+}
+
+void admission_end(struct admission *admission)
+{
+	if (admission->state != NULL) {
+		admission_forget(admission);
+	}
+	facts_free(admission->facts);
+	buf_release(&admission->columns);
+	buf_release(&admission->body);
+}
+
+void admit_append(struct shard *shard, struct append_request *request)
+{
+	struct admission admission;
+
+	if (request->next != NULL) {
+		admit_chain(shard, request);
+		return;
+	}
+	if (admission_begin(&admission, shard, request)) {
+		admit(&admission);
+	}
+	admission_end(&admission);
 }

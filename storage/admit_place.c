@@ -425,24 +425,29 @@ static int compare_runs(const void *a, const void *b)
 	return (left->first_event > right->first_event) - (left->first_event < right->first_event);
 }
 
-int admission_place(struct admission *admission)
+/* Notes what the parts' partitions would lose again. */
+static bool remember_parts(struct admission *admission)
 {
 	struct append_request *request = admission->request;
-	struct draft *draft = &admission->shard->draft;
-	uint32_t first = 0;
-	size_t size = draft->bytes.size;
-	struct draft before = *draft;
-	int status = 0;
 
-	append_request_release(request);
 	for (size_t i = 0; i < request->part_count; i++) {
 		struct partition *partition =
 			admission->state->partitions[request->parts[i].partition];
-		if (!remember_touched(draft, partition)) {
-			return ANNALS_E_NO_MEMORY;
+		if (!remember_touched(&admission->shard->draft, partition)) {
+			return false;
 		}
 		request->parts[i].base_offset = partition->next_offset;
 	}
+	return true;
+}
+
+static int place_request(struct admission *admission)
+{
+	struct append_request *request = admission->request;
+	uint32_t first = 0;
+	int status = 0;
+
+	append_request_release(request);
 	for (uint32_t i = 0; status == 0 && i < request->part_count; i++) {
 		status = place_part(admission, i, first);
 		first += request->parts[i].summary.count;
@@ -450,26 +455,56 @@ int admission_place(struct admission *admission)
 	if (status == 0) {
 		status = admit_rows_place(admission->shard, request->rows, request->row_count);
 	}
-	if (status == 0 && request->receipt_key.size > 0) {
-		status = place_receipt(admission);
+	return status == 0 && request->receipt_key.size > 0 ? place_receipt(admission) : status;
+}
+
+static void take_back(struct admission *admission)
+{
+	struct append_request *request = admission->request;
+
+	for (size_t i = 0; i < request->part_count; i++) {
+		struct partition *partition =
+			admission->state->partitions[request->parts[i].partition];
+		partition->next_offset =
+			ANNALS_MIN(partition->next_offset, request->parts[i].base_offset);
+	}
+	append_request_release(request);
+}
+
+int admission_place(struct admission *const *admissions, size_t count)
+{
+	struct shard *shard = admissions[0]->shard;
+	struct draft *draft = &shard->draft;
+	const struct draft before = *draft;
+	int status = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		if (!remember_parts(admissions[i])) {
+			return ANNALS_E_NO_MEMORY;
+		}
+	}
+	for (size_t i = 0; i < count && status == 0; i++) {
+		status = place_request(admissions[i]);
 	}
 	if (status != 0) {
 		/* Versions that were noted for nothing would leave holes: what was drafted before
 		 * is committed, which empties the notes. */
-		draft->bytes.size = size;
+		draft->bytes.size = before.bytes.size;
 		draft->command_count = before.command_count;
 		draft->next_position = before.next_position;
 		draft->events = before.events;
-		for (size_t i = 0; i < request->part_count; i++) {
-			struct partition *partition =
-				admission->state->partitions[request->parts[i].partition];
-			partition->next_offset =
-				ANNALS_MIN(partition->next_offset, request->parts[i].base_offset);
+		for (size_t i = 0; i < count; i++) {
+			take_back(admissions[i]);
 		}
-		append_request_release(request);
-		writer_discard_notes(admission->shard);
-	} else if (admission->known_count > 0) {
-		qsort(request->runs, request->run_count, sizeof(*request->runs), compare_runs);
+		writer_discard_notes(shard);
+		return status;
 	}
-	return status;
+	for (size_t i = 0; i < count; i++) {
+		struct append_request *request = admissions[i]->request;
+		if (admissions[i]->known_count > 0) {
+			qsort(request->runs, request->run_count, sizeof(*request->runs),
+				compare_runs);
+		}
+	}
+	return 0;
 }

@@ -17,6 +17,14 @@ void facts_free(struct append_facts *facts)
 	}
 }
 
+void facts_drop(struct append_request *first)
+{
+	for (struct append_request *request = first; request != NULL; request = request->next) {
+		facts_free(request->facts);
+		request->facts = NULL;
+	}
+}
+
 struct index_hash facts_hash_type(const uint8_t store_uuid[16], struct bytes type)
 {
 	return index_hash(store_uuid, 't', type);

@@ -34,6 +34,8 @@ int facts_gather(const struct append_request *request, const struct topic_config
 	const uint8_t store_uuid[16], struct append_facts **ret,
 	struct error *err) ANNALS_MUST_CHECK;
 void facts_free(struct append_facts *facts);
+/* Those of an append and of all that come with it. */
+void facts_drop(struct append_request *first);
 
 /* The hashes under which types and tags are indexed. */
 struct index_hash facts_hash_type(const uint8_t store_uuid[16], struct bytes type);

@@ -156,8 +156,7 @@ static void refuse_waiting(struct shard *shard)
 	while ((node = list_pop(&shard->queue.requests)) != NULL) {
 		struct store_request *request = LIST_ENTRY(node, struct store_request, node);
 		if (request->operation == STORE_APPEND) {
-			facts_free(((struct append_request *)request)->facts);
-			((struct append_request *)request)->facts = NULL;
+			facts_drop((struct append_request *)request);
 		}
 		admit_refuse(request, ANNALS_E_UNAVAILABLE, "the store closed first");
 	}

@@ -25,9 +25,11 @@ static uint64_t request_bytes(const struct store_request *request)
 	uint64_t bytes = sizeof(*append);
 
 	if (request->operation == STORE_APPEND) {
-		append = (const struct append_request *)request;
-		for (size_t i = 0; i < append->part_count; i++) {
-			bytes += append->parts[i].body.size;
+		for (append = (const struct append_request *)request; append != NULL;
+			append = append->next) {
+			for (size_t i = 0; i < append->part_count; i++) {
+				bytes += append->parts[i].body.size;
+			}
 		}
 	} else if (request->operation == STORE_OFFSET_COMMIT) {
 		offsets = (const struct offset_request *)request;
@@ -78,6 +80,32 @@ static int gather_facts(struct shard *shard, struct append_request *request, str
 	return status;
 }
 
+static int gather_all_facts(struct shard *shard, struct append_request *first, struct error *err)
+{
+	uint32_t count = 0;
+	int status = 0;
+
+	for (struct append_request *request = first; request != NULL; request = request->next) {
+		request->facts = NULL;
+		request->refused = NULL;
+		if (++count > APPEND_TOPICS_MAX) {
+			status = error_fail(err, ANNALS_E_LIMIT,
+				"a commit appends to at most %u topics", APPEND_TOPICS_MAX);
+		}
+	}
+	for (struct append_request *request = first; request != NULL && status == 0;
+		request = request->next) {
+		status = gather_facts(shard, request, err);
+		if (status != 0) {
+			first->refused = first->next != NULL ? request : NULL;
+		}
+	}
+	if (status != 0) {
+		facts_drop(first);
+	}
+	return status;
+}
+
 int writer_submit(struct shard *shard, struct store_request *request, bool wake, struct error *err)
 {
 	uint64_t bytes = request_bytes(request);
@@ -90,8 +118,9 @@ int writer_submit(struct shard *shard, struct store_request *request, bool wake,
 	}
 	if (request->operation == STORE_APPEND) {
 		status = refuse_append_now(shard, err);
-		status = status != 0 ? status
-				     : gather_facts(shard, (struct append_request *)request, err);
+		status = status != 0
+				 ? status
+				 : gather_all_facts(shard, (struct append_request *)request, err);
 		if (status != 0) {
 			return status;
 		}
@@ -120,8 +149,7 @@ int writer_submit(struct shard *shard, struct store_request *request, bool wake,
 	}
 	(void)pthread_mutex_unlock(&shard->queue.mutex);
 	if (status != 0 && request->operation == STORE_APPEND) {
-		facts_free(((struct append_request *)request)->facts);
-		((struct append_request *)request)->facts = NULL;
+		facts_drop((struct append_request *)request);
 	}
 	return status;
 }

@@ -325,6 +325,7 @@ struct append_conflict {
 };
 /* All parts are stored in one block or none is. At most block_bytes_max stored bytes
  * (ANNALS_E_TOO_LARGE). */
+#define APPEND_TOPICS_MAX 64u
 #define RECEIPT_KEY_BYTES_MAX (ROW_KEY_BYTES_MAX - 5u)
 struct append_request {
 	struct store_request base;
@@ -349,9 +350,21 @@ struct append_request {
 	 * stored, after all other checks, so that a repeat gets the first answer. 0: nothing. */
 	int refusal;
 	const char *refusal_text; /* borrowed until the request comes back */
+	/*
+	 * The next append of the same commit, to another topic: all of the chain is stored or
+	 * nothing is. Only the first is submitted and comes back; of the others' bases storage
+	 * uses nothing. Rows are the first one's, conditions, receipts and refusals each one's own.
+	 * At most APPEND_TOPICS_MAX (ANNALS_E_LIMIT), no topic twice (ANNALS_E_INVALID), together
+	 * as large as one append may be; with durability os only if it is so for each. When some
+	 * events of the chain are stored already and any condition was set, it is refused:
+	 * ANNALS_E_PARTIAL_DUPLICATE.
+	 */
+	struct append_request *next;
 	/* results */
+	const struct append_request *refused; /* of a chain, whose conflict it is; or NULL */
 	uint64_t recorded_us;
-	bool replayed;           /* nothing new was stored */
+	bool replayed;           /* nothing new was stored; of a chain's first: by none of it, see
+				    parts for its own */
 	struct append_run *runs; /* in request order, where the topic has streams or dedupe on or
 				    the answer is a replay; else NULL: parts say it. malloc'ed */
 	size_t run_count;
