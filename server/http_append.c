@@ -98,7 +98,7 @@ static uint64_t newest_version(const struct append_request *request)
 							   : run->version + run->count - 1;
 }
 
-static void append_failed(struct http_request *request, struct op *op)
+void http_append_failed(struct http_request *request, struct op *op)
 {
 	const struct http_append *append = request->work;
 	struct buf body = BUF_INIT;
@@ -120,7 +120,7 @@ static void append_done(struct op *op)
 	const struct http_append *append = request->work;
 	const struct op_append *done = (const struct op_append *)op;
 	if (op->status != 0) {
-		append_failed(request, op);
+		http_append_failed(request, op);
 		return;
 	}
 	struct buf body = BUF_INIT;

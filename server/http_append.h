@@ -48,6 +48,8 @@ struct http_append *http_append_new(struct http_request *request, struct topic *
 void http_append_begin(struct http_request *request, struct http_append *append);
 /* What the batcher holds becomes one append, which answers the request. */
 void http_append_run(struct http_request *request);
+/* The problem of an operation that failed: conditions of headers with 412, of a body with 409. */
+void http_append_failed(struct http_request *request, struct op *op);
 /* Reads the Idempotency-Key of a request whose body is there. 0; otherwise a problem was sent. */
 int http_append_read_receipt(
 	struct http_request *request, struct http_append *append) ANNALS_MUST_CHECK;

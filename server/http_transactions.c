@@ -5,8 +5,11 @@
  *   {"topic": "orders", "durability": "fsync", "events": [{CloudEvent}, ...],
  *    "conditions": [{"key": "order-1", "expected": 41 | "none" | "exists" | "any"}],
  *    "query": {"items": [{"types": [...], "tags": [...]}], "after": 17}}
+ *
+ * or of several topics, as {"durability": "fsync", "appends": [{...}, ...]}.
  */
-#include "http_append.h"
+#include "http_transactions.h"
+
 #include "http_json.h"
 #include <annals/hash.h>
 #include <annals/parse.h>
@@ -173,21 +176,19 @@ int http_query_read(
 
 /* ---- Transactions ---- */
 
-/* The members of the body, not looked into yet. */
-struct members {
-	struct json_value topic, events, conditions, query, durability;
-};
-
-static int read_members(struct bytes body, struct members *ret, struct error *err)
+int http_members_read(
+	struct bytes body, bool of_append, struct http_members *ret, struct error *err)
 {
 	static const struct {
 		const char *name;
 		size_t offset;
-	} names[] = {{"topic", offsetof(struct members, topic)},
-		{"events", offsetof(struct members, events)},
-		{"conditions", offsetof(struct members, conditions)},
-		{"query", offsetof(struct members, query)},
-		{"durability", offsetof(struct members, durability)}};
+	} names[] = {{"topic", offsetof(struct http_members, topic)},
+		{"events", offsetof(struct http_members, events)},
+		{"conditions", offsetof(struct http_members, conditions)},
+		{"query", offsetof(struct http_members, query)},
+		{"durability", offsetof(struct http_members, durability)},
+		{"appends", offsetof(struct http_members, appends)}};
+	const size_t count = ANNALS_COUNT_OF(names) - (of_append ? 2 : 0);
 	struct json_scanner scanner;
 	struct json_value name, value;
 	int more;
@@ -201,7 +202,7 @@ static int read_members(struct bytes body, struct members *ret, struct error *er
 		if (json_scan(&scanner, &value) != 0) {
 			return json_fail(&scanner, err);
 		}
-		for (size_t i = 0; i < ANNALS_COUNT_OF(names) && !known; i++) {
+		for (size_t i = 0; i < count && !known; i++) {
 			known = json_string_is(&name, names[i].name);
 			if (known) {
 				memcpy((char *)ret + names[i].offset, &value, sizeof(value));
@@ -215,8 +216,7 @@ static int read_members(struct bytes body, struct members *ret, struct error *er
 	return more < 0 || json_finish(&scanner) != 0 ? json_fail(&scanner, err) : 0;
 }
 
-/* What the append will be told, kept until then. */
-struct conditions {
+struct http_conditions {
 	struct buf scratch;
 	struct condition {
 		struct bytes key;
@@ -248,7 +248,7 @@ static int read_expected(const struct json_value *value, struct condition *ret, 
 				 "\"exists\"");
 }
 
-static int read_key64(struct conditions *conditions, const struct json_value *value,
+static int read_key64(struct http_conditions *conditions, const struct json_value *value,
 	struct bytes *ret, struct error *err)
 {
 	struct bytes text;
@@ -266,7 +266,7 @@ static int read_key64(struct conditions *conditions, const struct json_value *va
 	return error_fail(err, ANNALS_E_INVALID, "'key64' is no base64url of a key");
 }
 
-static int read_condition(struct conditions *conditions, const struct json_value *value,
+static int read_condition(struct http_conditions *conditions, const struct json_value *value,
 	struct condition *ret, struct error *err)
 {
 	struct json_scanner scanner;
@@ -309,7 +309,7 @@ static int read_condition(struct conditions *conditions, const struct json_value
 }
 
 static int read_conditions(
-	struct conditions *conditions, const struct json_value *value, struct error *err)
+	struct http_conditions *conditions, const struct json_value *value, struct error *err)
 {
 	struct json_scanner scanner;
 	struct json_value element;
@@ -346,7 +346,12 @@ static int read_conditions(
 	return more < 0 ? json_fail(&scanner, err) : 0;
 }
 
-static void free_conditions(struct conditions *conditions)
+struct http_conditions *http_conditions_new(void)
+{
+	return calloc(1, sizeof(struct http_conditions));
+}
+
+void http_conditions_free(struct http_conditions *conditions)
 {
 	if (conditions != NULL) {
 		buf_release(&conditions->scratch);
@@ -358,12 +363,22 @@ static void free_conditions(struct conditions *conditions)
 
 static void release_conditions(void *conditions)
 {
-	free_conditions(conditions);
+	http_conditions_free(conditions);
 }
 
-static int add_conditions(struct http_append *append, struct op_append *op)
+int http_conditions_read(
+	struct http_conditions *conditions, const struct http_members *members, struct error *err)
 {
-	const struct conditions *conditions = append->conditions;
+	int status = read_conditions(conditions, &members->conditions, err);
+	if (status == 0 && members->query.raw.size > 0) {
+		conditions->has_query = true;
+		status = http_query_read(&conditions->query, members->query.raw, false, err);
+	}
+	return status;
+}
+
+int http_conditions_add(const struct http_conditions *conditions, struct op_append *op)
+{
 	int status = 0;
 	for (uint32_t i = 0; i < conditions->count && status == 0; i++) {
 		const struct condition *condition = &conditions->streams[i];
@@ -375,9 +390,15 @@ static int add_conditions(struct http_append *append, struct op_append *op)
 		       : status;
 }
 
-static int read_events(struct http_append *append, const struct json_value *value,
+static int add_conditions(struct http_append *append, struct op_append *op)
+{
+	return http_conditions_add(append->conditions, op);
+}
+
+int http_members_events(struct http_batcher *batcher, const struct http_members *members,
 	uint64_t *ret_index, struct error *err)
 {
+	const struct json_value *value = &members->events;
 	struct json_scanner scanner;
 	struct cloudevent event;
 	int more, status = 0;
@@ -388,8 +409,7 @@ static int read_events(struct http_append *append, const struct json_value *valu
 	cloudevent_init(&event);
 	for (; status == 0 && (more = json_next_element(&scanner)) == 1; (*ret_index)++) {
 		status = cloudevent_scan(&event, &scanner, err);
-		status = status != 0 ? status
-				     : http_batcher_add(&append->batcher, &event.record, err);
+		status = status != 0 ? status : http_batcher_add(batcher, &event.record, err);
 		if (status != 0) {
 			error_wrap(err, "event %llu", (unsigned long long)*ret_index);
 			break;
@@ -399,9 +419,10 @@ static int read_events(struct http_append *append, const struct json_value *valu
 	return status != 0 ? status : more < 0 ? json_fail(&scanner, err) : 0;
 }
 
-static struct topic *find_topic(
-	struct http_request *request, const struct json_value *value, struct error *err)
+struct topic *http_members_topic(
+	struct http_request *request, const struct http_members *members, struct error *err)
 {
+	const struct json_value *value = &members->topic;
 	struct buf scratch = BUF_INIT;
 	struct op_detail detail = {0};
 	struct bytes name;
@@ -415,8 +436,10 @@ static struct topic *find_topic(
 	return topic;
 }
 
-static int read_durability(const struct json_value *value, enum durability *ret, struct error *err)
+int http_members_durability(
+	const struct http_members *members, enum durability *ret, struct error *err)
 {
+	const struct json_value *value = &members->durability;
 	if (value->raw.size == 0) {
 		return 0;
 	}
@@ -429,15 +452,19 @@ static int read_durability(const struct json_value *value, enum durability *ret,
 
 static void run_transaction(struct http_request *request)
 {
-	struct members members;
-	struct conditions *conditions;
+	struct http_members members;
+	struct http_conditions *conditions;
 	struct http_append *append;
 	struct error err = {0};
 	struct topic *topic = NULL;
 	uint64_t index = 0;
-	int status = read_members(buf_bytes(&request->body), &members, &err);
+	int status = http_members_read(buf_bytes(&request->body), false, &members, &err);
+	if (status == 0 && members.appends.raw.size > 0) {
+		http_post_several(request, &members);
+		return;
+	}
 	if (status == 0) {
-		topic = find_topic(request, &members.topic, &err);
+		topic = http_members_topic(request, &members, &err);
 		status = topic != NULL ? 0 : err.code;
 	}
 	if (status != 0) {
@@ -445,7 +472,7 @@ static void run_transaction(struct http_request *request)
 		return;
 	}
 	append = http_append_new(request, topic);
-	conditions = append != NULL ? calloc(1, sizeof(*conditions)) : NULL;
+	conditions = append != NULL ? http_conditions_new() : NULL;
 	if (append == NULL) {
 		return;
 	}
@@ -457,13 +484,10 @@ static void run_transaction(struct http_request *request)
 	append->free_conditions = release_conditions;
 	append->add_conditions = add_conditions;
 	append->in_body = true;
-	status = read_durability(&members.durability, &append->durability, &err);
-	status = status != 0 ? status : read_conditions(conditions, &members.conditions, &err);
-	if (status == 0 && members.query.raw.size > 0) {
-		conditions->has_query = true;
-		status = http_query_read(&conditions->query, members.query.raw, false, &err);
-	}
-	status = status != 0 ? status : read_events(append, &members.events, &index, &err);
+	status = http_members_durability(&members, &append->durability, &err);
+	status = status != 0 ? status : http_conditions_read(conditions, &members, &err);
+	status = status != 0 ? status
+			     : http_members_events(&append->batcher, &members, &index, &err);
 	if (status == 0) {
 		status = http_append_read_receipt(request, append);
 		if (status == 0) {

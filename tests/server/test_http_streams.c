@@ -207,7 +207,108 @@ START_TEST(test_http_streams_queries)
 }
 END_TEST
 
+#define PLACED(id)                                                                                 \
+	"\"events\":[{\"specversion\":\"1.0\",\"id\":\"" id "\",\"source\":\"/s\",\"type\":"       \
+	"\"placed\",\"partitionkey\":\"k\"}]"
+
+START_TEST(test_http_streams_transactions_over_topics)
+{
+	ask_for(201, "PUT", "/v1/topics/bills", NULL, "{\"streams\":true}");
+	ask_for(201, "PUT", "/v1/topics/plain", NULL, "{}");
+	const char *body = "{\"appends\":[{\"topic\":\"orders\"," PLACED(
+		"1") ",\"conditions\":[{\"key\":\"k\",\"expected\":\"none\"}]},"
+		     "{\"topic\":\"bills\"," PLACED("1") ",\"conditions\":[{\"key\":\"k\","
+							 "\"expected\":\"none\"}]}]}";
+	transact(200, "\"topic\":\"bills\",\"count\":1", body);
+	transact(200, "\"replayed\":true", body);
+	/* The second topic's condition refuses the first topic's event. */
+	const char *late = "{\"appends\":[{\"topic\":\"orders\"," PLACED(
+		"2") "},"
+		     "{\"topic\":\"bills\"," PLACED("2") ",\"conditions\":[{\"key\":\"k\","
+							 "\"expected\":7}]}]}";
+	transact(409, "\"topic\":\"bills\"", late);
+	transact(409, "\"currentVersion\":0", late);
+	transact(409, "\"type\":\"urn:annals:problem:precondition-failed\"", late);
+	ck_assert_uint_eq(
+		count_of(ask_for(200, "GET", "/v1/topics/orders/events", NULL, NULL), "\n"), 1);
+	/* Some are stored already: not with conditions. */
+	transact(409, "partial-duplicate",
+		"{\"appends\":[{\"topic\":\"orders\"," PLACED(
+			"1") "},"
+			     "{\"topic\":\"bills\"," PLACED("2") ",\"conditions\":[{\"key\":\"k\","
+								 "\"expected\":0}]}]}");
+	transact(200, "\"durability\":\"os\"",
+		"{\"durability\":\"os\",\"appends\":[{\"topic\":\"plain\"," PLACED(
+			"x") "},"
+			     "{\"topic\":\"bills\"," PLACED("2") "}]}");
+}
+END_TEST
+
+START_TEST(test_http_streams_transactions_over_topics_refuse)
+{
+	static const struct {
+		int status;
+		const char *says, *body;
+	} cases[] = {
+		{400, "not both", "{\"topic\":\"orders\",\"appends\":[]}"},
+		{400, "holds nothing", "{\"appends\":[]}"},
+		{400, "is an array", "{\"appends\":7}"},
+		{400, "has no member", "{\"appends\":[{\"durability\":\"os\"}]}"},
+		{400, "has no member", "{\"appends\":[{\"appends\":[]}]}"},
+		{400, "names its 'topic'", "{\"appends\":[{" PLACED("1") "}]}"},
+		{400, "append 0", "{\"appends\":[{\"topic\":\"orders\"}]}"},
+		{400, "no event", "{\"appends\":[{\"topic\":\"orders\",\"events\":[]}]}"},
+		{404, "unknown-topic",
+			"{\"appends\":[{\"topic\":\"orders\"," PLACED(
+				"1") "},{\"topic\":\"none\"," PLACED("1") "}]}"},
+		{400, "twice",
+			"{\"appends\":[{\"topic\":\"orders\"," PLACED(
+				"1") "},{\"topic\":\"orders\"," PLACED("2") "}]}"},
+		{501, "no query index",
+			"{\"appends\":[{\"topic\":\"plain\"," PLACED(
+				"1") ",\"query\":{\"items\":[{\"types\":[\"a\"]}]}},"
+				     "{\"topic\":\"orders\"," PLACED("1") "}]}"},
+	};
+	struct buf many = BUF_INIT;
+	ask_for(201, "PUT", "/v1/topics/plain", NULL, "{}");
+	for (size_t i = 0; i < ANNALS_COUNT_OF(cases); i++) {
+		transact(cases[i].status, cases[i].says, cases[i].body);
+	}
+	ck_assert_int_eq(buf_add_text(&many, "{\"appends\":["), 0);
+	for (int i = 0; i < 65; i++) {
+		ck_assert_int_eq(buf_printf(&many, "%s{\"topic\":\"plain\"," PLACED("1") "}",
+					 i > 0 ? "," : ""),
+			0);
+	}
+	ck_assert_int_eq(buf_add_text(&many, "]}"), 0);
+	transact(403, "at most 64 topics", buf_text(&many));
+	buf_release(&many);
+	ck_assert_str_eq(ask_for(200, "GET", "/v1/topics/orders/events", NULL, NULL), "");
+	ck_assert_str_eq(ask_for(200, "GET", "/v1/topics/plain/events", NULL, NULL), "");
+}
+END_TEST
+
+START_TEST(test_http_streams_transactions_over_topics_have_keys)
+{
+	const char *key = "Idempotency-Key: once\r\n";
+	const char *body = "{\"appends\":[{\"topic\":\"plain\"," PLACED(
+		"1") "},{\"topic\":\"more\"," PLACED("1") "}]}";
+	ask_for(201, "PUT", "/v1/topics/plain", NULL, "{}");
+	ask_for(201, "PUT", "/v1/topics/more", NULL, "{}");
+	const char *text = ask_for(200, "POST", "/v1/transactions", key, body);
+	ck_assert_ptr_null(strstr(text, "replayed\":true"));
+	text = ask_for(200, "POST", "/v1/transactions", key, body);
+	ck_assert_ptr_nonnull(strstr(text, "\"replayed\":true"));
+	ck_assert_uint_eq(
+		count_of(ask_for(200, "GET", "/v1/topics/more/events", NULL, NULL), "\n"), 1);
+	ask_problem(422, "idempotency-key-reused", "another", "POST", "/v1/transactions", key,
+		"{\"appends\":[{\"topic\":\"plain\"," PLACED("5") "}]}");
+}
+END_TEST
+
 SUITE_MAIN("http_streams", setup, server_teardown, test_http_streams_settings_come_back,
 	test_http_streams_expected_versions, test_http_streams_pages,
 	test_http_streams_repeats_get_the_first_answer, test_http_streams_transactions,
-	test_http_streams_queries)
+	test_http_streams_queries, test_http_streams_transactions_over_topics,
+	test_http_streams_transactions_over_topics_refuse,
+	test_http_streams_transactions_over_topics_have_keys)
