@@ -320,22 +320,26 @@ int index_range(struct index_view *view, enum index_kind kind, struct index_hash
 	size_t *ret_count, struct error *err)
 {
 	struct collecting memory = {.max = max}, out = {.entries = ret, .max = max};
-	struct run_list *runs;
+	struct run_list *runs = NULL;
 	uint64_t generation;
-	int status;
+	int status = 0;
 
-	memory.entries = max == 0 ? NULL : malloc(max * sizeof(*memory.entries));
-	if (max > 0 && memory.entries == NULL) {
+	*ret_count = 0;
+	if (max == 0) {
+		return 0;
+	}
+	memory.entries = malloc(max * sizeof(*memory.entries));
+	if (memory.entries == NULL) {
 		return error_fail(err, ANNALS_E_NO_MEMORY, "no memory to read an index");
 	}
 	generation = ask_memory(view, kind, hash, &from, &to, backwards, &memory);
-	if (backwards && memory.count > 0) {
+	if (backwards) {
 		out.count = memory.count;
 		memcpy(ret, memory.entries, memory.count * sizeof(*ret));
 	}
-	status = out.count == max || from > to ? 0 : view_runs(view, kind, generation, &runs, err);
-	if (status == 0 && out.count < max && from <= to) {
-		for (uint32_t i = 0; i < runs->count && status == 0; i++) {
+	if (out.count < max && from <= to) {
+		status = view_runs(view, kind, generation, &runs, err);
+		for (uint32_t i = 0; status == 0 && i < runs->count; i++) {
 			const struct run *run = &runs->runs[backwards ? runs->count - 1 - i : i];
 			status = run_range(view->cursor, view->state->id, kind, run, hash, from, to,
 				backwards, collect, &out, err);
