@@ -187,7 +187,7 @@ int client_error(struct annals_error *error, int status, const char *format, ...
 	ANNALS_PRINTF(3, 4);
 int client_error_from(struct annals_error *error, const struct error *from);
 
-/* --- the I/O side (client.c, conn.c) */
+/* --- the I/O side (client.c, conn*.c) */
 
 void client_wake(struct annals_client *client);
 /* True on the I/O thread itself, where nothing may wait. */
