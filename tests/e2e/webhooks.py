@@ -357,8 +357,8 @@ def test_hostile_answers():
         "long-body": (b"HTTP/1.1 200 OK\r\nContent-Length: 10000000\r\n\r\n" + b"x" * 200000, None),
         "long-head": (b"HTTP/1.1 200 OK\r\n" + b"X-Filler: %s\r\n" % (b"y" * 1000) * 200, "no answer"),
         "no-http": (b"SSH-2.0-OpenSSH\r\n" * 20, "no answer"),
-        "drip": (b"HTTP/1.1 200 OK\r\nContent-Le", "within 300 ms"),
-        "nothing": (b"", "within 300 ms"),
+        "drip": (b"HTTP/1.1 200 OK\r\nContent-Le", "within 1500 ms"),
+        "nothing": (b"", "within 1500 ms"),
         "continue": (b"HTTP/1.1 100 Continue\r\n\r\n" * 5000, None),
         "status": (b"HTTP/1.1 999 Odd\r\nContent-Length: 0\r\n\r\n", "means nothing"),
     }
@@ -368,7 +368,7 @@ def test_hostile_answers():
         try:
             data = connection.recv(65536)
             connection.sendall(cases[re.match(rb"POST /([a-z-]+)", data).group(1).decode()][0])
-            time.sleep(1.5)
+            time.sleep(4)
         except OSError:
             pass
         connection.close()
@@ -382,7 +382,7 @@ def test_hostile_answers():
     for name in cases:
         server.want(201, "PUT", "/v1/webhooks/h-" + name, {
             "url": "http://127.0.0.1:%d/%s" % (listener.getsockname()[1], name), "topics": ["hostile"],
-            "handshake": "off", "attemptsMax": 1, "timeoutMs": 300})
+            "handshake": "off", "attemptsMax": 1, "timeoutMs": 1500})
     for name, (_, reason) in cases.items():
         if reason is None:
             continue
@@ -461,7 +461,7 @@ def test_drain():
     put("drained")
     until(lambda: receiver.got("/drained"), "under way")
     check(server.stop(signal.SIGTERM) == 0, "the end")
-    check(receiver.got("/drained")[0].done, "a delivery was cut off")
+    until(lambda: receiver.got("/drained")[0].done, "a delivery was cut off", 2)
     server.start()
     until(lambda: server.want(200, "GET", "/v1/groups/webhook.drained")["lag"] == 0, "no lag", 3)
     time.sleep(0.3)
