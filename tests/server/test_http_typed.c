@@ -1,6 +1,7 @@
 /* Topics whose events must be what their schemas say. */
 #include "../schema/quake_sets.h"
 #include "http_fixture.h"
+#include "make_descriptor.h"
 #include "suite.h"
 #include <annals/parse.h>
 #include <annals/record.h>
@@ -397,6 +398,108 @@ START_TEST(test_http_typed_streams_queries_and_groups_show_json)
 }
 END_TEST
 
+/* ---- Hostile data ---- */
+
+/* h.N {string text = 1; int32 small = 2; uint64 large = 3; bytes raw = 4; N next = 5;} */
+static void register_hostile(void)
+{
+	static const struct make_field fields[] = {{"text", 1, 9, NULL}, {"small", 2, 5, NULL},
+		{"large", 3, 4, NULL}, {"raw", 4, 12, NULL}, {"next", 5, 11, ".h.N"}, {0}};
+	struct buf set = BUF_INIT;
+	char body[1024];
+	make_set(&set, "h.proto", NULL, "h", "N", fields);
+	size_t at = (size_t)sprintf(body, "{\"descriptorSet\":\"");
+	at += base64_encode(body + at, buf_bytes(&set), false);
+	memcpy(body + at, "\"}", 3);
+	buf_release(&set);
+	ask_for(201, "POST", "/v1/schemas/h.N/versions", "Content-Type: application/json\r\n",
+		body);
+	ask_for(201, "PUT", "/v1/topics/quakes", NULL, "{\"validation\":\"enforce\"}");
+}
+
+#define BINARY_JSON                                                                                \
+	"Content-Type: application/json\r\nce-specversion: 1.0\r\nce-id: 1\r\nce-source: /s\r\n"   \
+	"ce-type: h.N\r\n"
+
+START_TEST(test_http_typed_refuses_hostile_json)
+{
+	static const struct {
+		const char *json, *says;
+	} cases[] = {
+		{"{\"text\":\"a\",\"text\":\"b\"}", "'text'"},
+		{"{\"next\":{\"small\":1,\"small\":2}}", "'next.small'"},
+		{"{\"small\":2147483648}", "'small'"},
+		{"{\"small\":-2147483649}", "'small'"},
+		{"{\"small\":1.5}", "'small'"},
+		{"{\"small\":1e99999}", "'small'"},
+		{"{\"next\":{\"large\":\"18446744073709551616\"}}", "'next.large'"},
+		{"{\"large\":-1}", "'large'"},
+		{"{\"raw\":\"*\"}", "'raw'"},
+		{"{\"raw\":\"QQ=\"}", "'raw'"},
+		{"{\"raw\":\"QR==\"}", "'raw'"},
+		{"{\"next\":{\"text\":\"\xc0\x80\"}}", "UTF-8"},
+		{"{\"text\":\"\\ud800\"}", "escape"},
+		{"{\"none\":1}", "unknown member"},
+	};
+	register_hostile();
+	for (size_t i = 0; i < ANNALS_COUNT_OF(cases); i++) {
+		const struct http_response *response =
+			ask("POST", EVENTS, BINARY_JSON, cases[i].json);
+		const char *text = (const char *)response->body.data;
+		ck_assert_msg(response->status == 422 || response->status == 400, "%s: %d %s",
+			cases[i].json, response->status, text);
+		ck_assert_msg(strstr(text, "urn:annals:problem:") != NULL &&
+				      strstr(text, cases[i].says) != NULL,
+			"%s: %s", cases[i].json, text);
+	}
+	const char *text = ask_for(200, "GET", "/v1/topics/quakes", NULL, NULL);
+	ck_assert_uint_eq(json_number(text, "endOffset"), 0);
+}
+END_TEST
+
+#define DEEP 100000u
+
+START_TEST(test_http_typed_refuses_depth)
+{
+	struct buf json = BUF_INIT;
+	uint8_t *sizes = malloc((size_t)DEEP * 5);
+	size_t at = (size_t)DEEP * 5, size = 0;
+	register_hostile();
+	for (unsigned i = 0; i < DEEP; i++) {
+		ck_assert_int_eq(buf_add_text(&json, "{\"next\":"), 0);
+	}
+	ck_assert_int_eq(buf_add_text(&json, "{}"), 0);
+	for (unsigned i = 0; i < DEEP; i++) {
+		ck_assert_int_eq(buf_add_byte(&json, '}'), 0);
+	}
+	ck_assert_int_eq(buf_add_byte(&json, 0), 0);
+	const struct http_response *response =
+		ask("POST", EVENTS, BINARY_JSON, (const char *)json.data);
+	ck_assert_int_ge(response->status, 400);
+	ck_assert_int_lt(response->status, 500);
+	ck_assert_ptr_nonnull(find_text((const char *)response->body.data, "100"));
+	/* The same in protobuf, from the innermost outwards. */
+	for (unsigned i = 0; i < DEEP; i++) {
+		uint8_t head[1 + VARINT_BYTES_MAX] = {5 << 3 | 2};
+		const size_t head_size = 1 + varint_put(head + 1, size);
+		at -= head_size;
+		memcpy(sizes + at, head, head_size);
+		size += head_size;
+	}
+	const struct record deep = {
+		.type = bytes_text("h.N"), .has_data = true, .data = bytes_of(sizes + at, size)};
+	records_refused(&deep, "nest too deep");
+	/* Where nobody looks it is stored, and shown as what is stored. */
+	ask_for(200, "PATCH", "/v1/topics/quakes", NULL, "{\"validation\":\"off\"}");
+	ck_assert_int_eq(post_records(&deep, 1)->status, 200);
+	const char *text =
+		ask_for(200, "GET", EVENTS "?from=earliest&data=json&schemaVersion=1", NULL, NULL);
+	ck_assert_ptr_nonnull(find_text(text, "data_base64"));
+	free(sizes);
+	buf_release(&json);
+}
+END_TEST
+
 START_TEST(test_http_typed_settings_are_checked)
 {
 	ask_problem(400, "invalid-argument", "'validation'", "PUT", "/v1/topics/quakes", NULL,
@@ -410,7 +513,8 @@ SUITE_MAIN("http_typed", typed_setup, server_teardown,
 	test_http_typed_enforce_refuses_whole_appends, test_http_typed_data_must_be_protobuf,
 	test_http_typed_warn_stores_and_counts, test_http_typed_repeats_get_their_first_answer,
 	test_http_typed_protobuf_must_say_what_its_data_say,
-	test_http_typed_streams_queries_and_groups_show_json,
-	test_http_typed_json_is_kept_as_protobuf, test_http_typed_warned_json_keeps_its_bytes,
-	test_http_typed_is_read_as_another_version, test_http_typed_is_read_as_json,
-	test_http_typed_options_say_key_subject_time_and_tags, test_http_typed_settings_are_checked)
+	test_http_typed_streams_queries_and_groups_show_json, test_http_typed_refuses_hostile_json,
+	test_http_typed_refuses_depth, test_http_typed_json_is_kept_as_protobuf,
+	test_http_typed_warned_json_keeps_its_bytes, test_http_typed_is_read_as_another_version,
+	test_http_typed_is_read_as_json, test_http_typed_options_say_key_subject_time_and_tags,
+	test_http_typed_settings_are_checked)
