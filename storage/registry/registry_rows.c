@@ -99,6 +99,16 @@ struct loading {
 	size_t count, capacity;
 };
 
+static bool is_level(uint8_t level)
+{
+	return level <= REGISTRY_LEVEL_FULL_TRANSITIVE && level != 4;
+}
+
+static bool is_mode(uint8_t mode)
+{
+	return mode <= REGISTRY_MODE_READONLY;
+}
+
 static int decode_subject(
 	const struct registry *registry, struct registry_subject *subject, struct bytes value)
 {
@@ -107,10 +117,16 @@ static int decode_subject(
 	subject->mode = value.data[2];
 	subject->next_version = load_u32(value.data + 4);
 	subject->version_count = load_u32(value.data + 8);
+	if ((!is_level(value.data[1]) && value.data[1] != REGISTRY_LEVEL_INHERITED) ||
+		(!is_mode(value.data[2]) && value.data[2] != REGISTRY_MODE_INHERITED)) {
+		return ANNALS_E_CORRUPT_DATA;
+	}
 	for (size_t i = 0; i < subject->version_count; i++) {
 		const uint8_t *at = value.data + SUBJECT_HEAD_BYTES + i * SUBJECT_VERSION_BYTES;
 		const uint32_t id = load_u32(at + 4);
-		if (id == 0 || id > registry->schema_count) {
+		if (id == 0 || id > registry->schema_count || at[8] > REGISTRY_VERSION_DELETED ||
+			load_u32(at) == 0 || load_u32(at) >= subject->next_version ||
+			(i > 0 && load_u32(at) <= versions[i - 1].version)) {
 			return ANNALS_E_CORRUPT_DATA;
 		}
 		versions[i].version = load_u32(at);
@@ -214,7 +230,8 @@ static int load_global(
 	struct key key;
 	key_begin(&key, ROW_GLOBAL);
 	const int found = store_row_get(registry->store, key_bytes(&key), &value, err);
-	if (found == 1 && (value.size != 3 || value.data[0] != FORMAT_VERSION)) {
+	if (found == 1 && (value.size != 3 || value.data[0] != FORMAT_VERSION ||
+				  !is_level(value.data[1]) || !is_mode(value.data[2]))) {
 		return error_fail(
 			err, ANNALS_E_CORRUPT_DATA, "the registry's settings are damaged");
 	}

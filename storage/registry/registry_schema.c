@@ -113,6 +113,9 @@ int registry_schema_new(struct descriptor_pool *builtin, uint32_t id, struct buf
 	status = decode(owned, bytes_of(owned->stored, size), &file);
 	if (status == 0 && pool != NULL) {
 		owned->schema.pool = descriptor_pool_ref(pool);
+	} else if (status == 0 && owned->schema.set.size == 0) {
+		/* Nothing but what is built in, such as descriptor.proto itself. */
+		owned->schema.pool = descriptor_pool_ref(builtin);
 	} else if (status == 0) {
 		status = descriptor_pool_build(
 			builtin, owned->schema.set, &owned->schema.pool, &inner);

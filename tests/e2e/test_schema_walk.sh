@@ -76,6 +76,12 @@ files = json.load(open(sys.argv[1]))["data"]["file"]
 names = {field["name"]: field["type"] for field in files[0]["messageType"][0]["field"]}
 assert files[0]["name"] == "google/protobuf/descriptor.proto" and names["file"] == "TYPE_MESSAGE"' "$work/out" || fail 'descriptor.proto as JSON'
 
+stop_server TERM
+start_server
+export ANNALS_HTTP=$http
+runs 0 read quakes --json --type google.protobuf.FileDescriptorSet
+shows out '"TYPE_MESSAGE"'
+
 # The well-known types, in and out.
 cat >"$work/all.proto" <<'PROTO'
 syntax = "proto3";

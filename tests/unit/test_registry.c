@@ -173,6 +173,30 @@ START_TEST(test_registry_survives_a_restart)
 }
 END_TEST
 
+/* What is built in is stored without a file of its own. */
+START_TEST(test_registry_own_types_survive_a_restart)
+{
+	struct buf set = BUF_INIT;
+	struct descriptor_pool *builtin;
+	ck_assert_int_eq(descriptor_pool_builtin(&builtin, NULL), 0);
+	const struct descriptor_file *file =
+		descriptor_pool_find_file(builtin, bytes_text("google/protobuf/duration.proto"));
+	make_bytes(&set, 1, file->encoded);
+	descriptor_pool_unref(builtin);
+	const int status = run_set(REGISTRY_REGISTER, "google.protobuf.Duration", &set);
+	buf_release(&set);
+	ck_assert_int_eq(status, 0);
+	if (store_harness_is_durable(&f)) {
+		reopen();
+	}
+	const struct registry_version *found =
+		registry_find(now(), bytes_text("google.protobuf.Duration"), 0);
+	ck_assert_ptr_nonnull(found);
+	ck_assert_ptr_nonnull(found->message);
+	ck_assert_uint_eq(found->message->field_count, 2);
+}
+END_TEST
+
 START_TEST(test_registry_refuses_what_breaks_the_level)
 {
 	ck_assert_int_eq(register_fields("quake.Event", fields_1), 0);
@@ -416,8 +440,9 @@ START_TEST(test_registry_mode_readonly)
 END_TEST
 
 SUITE_MAIN("registry", setup, teardown, test_registry_registers_and_finds,
-	test_registry_survives_a_restart, test_registry_refuses_what_breaks_the_level,
-	test_registry_check_changes_nothing, test_registry_deletes_twice, test_registry_references,
+	test_registry_survives_a_restart, test_registry_own_types_survive_a_restart,
+	test_registry_refuses_what_breaks_the_level, test_registry_check_changes_nothing,
+	test_registry_deletes_twice, test_registry_references,
 	test_registry_knows_which_message_is_meant, test_registry_tells_which_readers_break,
 	test_registry_refuses_bad_requests, test_registry_limits_what_it_stores,
 	test_registry_mode_readonly)
