@@ -1,6 +1,7 @@
 /* The small tables: meta, topics, partition rows, topics being deleted, offsets. */
 #include "verify.h"
 
+#include "registry/registry_internal.h"
 #include <stdlib.h>
 
 /* Calls fn for every row; the first non-zero result stops. */
@@ -155,6 +156,43 @@ static int check_names(struct verify *verify, struct error *err)
 	return 0;
 }
 
+static int scan_rows(void *arg, struct bytes prefix,
+	int (*fn)(void *arg, struct bytes key, struct bytes value), void *fn_arg, struct error *err)
+{
+	struct verify *verify = arg;
+	MDB_cursor *cursor;
+	MDB_val key = {prefix.size, (void *)(uintptr_t)prefix.data}, value;
+	int status = 0,
+	    code = mdb_cursor_open(verify->txn, verify->env.tables[TABLE_ROWS], &cursor);
+
+	if (code != 0) {
+		return env_error(code, err, "cannot read table 'rows'");
+	}
+	code = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+	while (code == 0 && status == 0 && key.mv_size >= prefix.size &&
+		memcmp(key.mv_data, prefix.data, prefix.size) == 0) {
+		status = fn(fn_arg, bytes_of(key.mv_data, key.mv_size),
+			bytes_of(value.mv_data, value.mv_size));
+		code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
+	}
+	mdb_cursor_close(cursor);
+	return status != 0 || code == 0 || code == MDB_NOTFOUND
+		       ? status
+		       : env_error(code, err, "cannot read table 'rows'");
+}
+
+static int check_registry(struct verify *verify, struct error *err)
+{
+	struct error error = {0};
+	const int status = registry_rows_check(scan_rows, verify, &error);
+
+	if (status == ANNALS_E_CORRUPT_DATA) {
+		verify_problem(verify, "schema registry: %s", error.text);
+		return 0;
+	}
+	return status == 0 ? 0 : error_fail(err, status, "%s", error.text);
+}
+
 int verify_tables(struct verify *verify, struct error *err)
 {
 	struct error error = {0};
@@ -180,7 +218,8 @@ int verify_tables(struct verify *verify, struct error *err)
 	status = status != 0 ? status
 			     : for_each_row(verify, TABLE_PARTITIONS, check_partition,
 				       "cannot read table 'partitions'", err);
-	return status != 0 ? status : check_names(verify, err);
+	status = status != 0 ? status : check_names(verify, err);
+	return status != 0 ? status : check_registry(verify, err);
 }
 
 static int check_offset(

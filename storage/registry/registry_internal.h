@@ -4,8 +4,15 @@
 
 #include <annals/registry.h>
 
+/* Where rows come from: as store_row_scan() without bounds. */
+typedef int registry_scan(void *arg, struct bytes prefix,
+	int (*fn)(void *arg, struct bytes key, struct bytes value), void *fn_arg,
+	struct error *err);
+
 struct registry {
 	struct store *store;
+	registry_scan *scan; /* NULL: the store's rows */
+	void *scan_arg;
 	struct registry_options options;
 	struct descriptor_pool *builtin;
 	pthread_t thread;
@@ -100,6 +107,12 @@ int registry_add_schema(
 /* ---- Rows (registry_rows.c); the formats are in docs/disk-format.md ---- */
 
 int registry_load(struct registry *registry, struct error *err) ANNALS_MUST_CHECK;
+/*
+ * Can these rows be loaded as a registry, and does no schema follow a missing one? Without a store,
+ * for store_verify(). ANNALS_E_CORRUPT_DATA says what is wrong; other codes as from `scan`,
+ * ANNALS_E_NO_MEMORY.
+ */
+int registry_rows_check(registry_scan *scan, void *arg, struct error *err) ANNALS_MUST_CHECK;
 /* All of it in one commit; what is NULL or 0 stays as it is. Waits. What STORE_ROWS says. */
 struct registry_commit {
 	uint32_t schema_id;

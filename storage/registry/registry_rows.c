@@ -67,6 +67,15 @@ static int add_part(void *arg, struct bytes key, struct bytes value)
 	return buf_add(arg, value.data, value.size);
 }
 
+static int scan_rows(struct registry *registry, const struct key *prefix,
+	int (*fn)(void *arg, struct bytes key, struct bytes value), void *arg, struct error *err)
+{
+	return registry->scan != NULL
+		       ? registry->scan(registry->scan_arg, key_bytes(prefix), fn, arg, err)
+		       : store_row_scan(registry->store, key_bytes(prefix), bytes_of(NULL, 0), 0,
+				 fn, arg, err);
+}
+
 static int load_schemas(struct registry *registry, struct error *err)
 {
 	for (uint32_t id = 1; id <= REGISTRY_SCHEMAS_MAX; id++) {
@@ -74,8 +83,7 @@ static int load_schemas(struct registry *registry, struct error *err)
 		struct key key;
 		struct registry_schema *schema = NULL;
 		key_blob(&key, id);
-		int status = store_row_scan(registry->store, key_bytes(&key), bytes_of(NULL, 0), 0,
-			add_part, &stored, err);
+		int status = scan_rows(registry, &key, add_part, &stored, err);
 		if (status != 0 || stored.size == 0) {
 			buf_release(&stored);
 			return status;
@@ -223,42 +231,45 @@ static int load_reader(void *arg, struct bytes key, struct bytes value)
 	return status;
 }
 
+static int load_settings(void *arg, struct bytes key, struct bytes value)
+{
+	struct registry_snapshot *snapshot = arg;
+	if (key.size != 2 || value.size != 3 || value.data[0] != FORMAT_VERSION ||
+		!is_level(value.data[1]) || !is_mode(value.data[2])) {
+		return ANNALS_E_CORRUPT_DATA;
+	}
+	snapshot->level = value.data[1];
+	snapshot->mode = value.data[2];
+	return 0;
+}
+
 static int load_global(
 	struct registry *registry, struct registry_snapshot *snapshot, struct error *err)
 {
-	ANNALS_CLEANUP(buf_release) struct buf value = BUF_INIT;
 	struct key key;
 	key_begin(&key, ROW_GLOBAL);
-	const int found = store_row_get(registry->store, key_bytes(&key), &value, err);
-	if (found == 1 && (value.size != 3 || value.data[0] != FORMAT_VERSION ||
-				  !is_level(value.data[1]) || !is_mode(value.data[2]))) {
-		return error_fail(
-			err, ANNALS_E_CORRUPT_DATA, "the registry's settings are damaged");
-	}
-	if (found == 1) {
-		snapshot->level = value.data[1];
-		snapshot->mode = value.data[2];
-	}
-	return found < 0 ? found : 0;
+	const int status = scan_rows(registry, &key, load_settings, snapshot, err);
+	return status == ANNALS_E_CORRUPT_DATA
+		       ? error_fail(err, status, "the registry's settings are damaged")
+		       : status;
 }
 
 static int load_subjects(struct registry *registry, struct loading *loading, struct error *err)
 {
 	struct key key;
 	key_begin(&key, ROW_SUBJECT);
-	int status = store_row_scan(
-		registry->store, key_bytes(&key), bytes_of(NULL, 0), 0, load_subject, loading, err);
+	int status = scan_rows(registry, &key, load_subject, loading, err);
 	if (status == 0) {
 		key_begin(&key, ROW_READER);
-		status = store_row_scan(registry->store, key_bytes(&key), bytes_of(NULL, 0), 0,
-			load_reader, loading, err);
+		status = scan_rows(registry, &key, load_reader, loading, err);
 	}
 	return status == ANNALS_E_CORRUPT_DATA
 		       ? error_fail(err, status, "a row of the schema registry is damaged")
 		       : status;
 }
 
-int registry_load(struct registry *registry, struct error *err)
+static int load_snapshot(
+	struct registry *registry, struct registry_snapshot **ret, struct error *err)
 {
 	struct loading loading = {.registry = registry};
 	struct registry_snapshot *snapshot = NULL;
@@ -280,8 +291,54 @@ int registry_load(struct registry *registry, struct error *err)
 		registry_snapshot_unref(snapshot);
 		return status;
 	}
-	registry_publish(registry, snapshot);
+	*ret = snapshot;
 	return 0;
+}
+
+int registry_load(struct registry *registry, struct error *err)
+{
+	struct registry_snapshot *snapshot;
+	const int status = load_snapshot(registry, &snapshot, err);
+	if (status == 0) {
+		registry_publish(registry, snapshot);
+	}
+	return status;
+}
+
+static int is_loaded(void *arg, struct bytes key, struct bytes value)
+{
+	const struct registry *registry = arg;
+	(void)value;
+	return key.size >= 6 && load_u32_be(key.data + 2) - 1 < registry->schema_count
+		       ? 0
+		       : ANNALS_E_CORRUPT_DATA;
+}
+
+int registry_rows_check(registry_scan *scan, void *arg, struct error *err)
+{
+	struct registry registry = {.scan = scan, .scan_arg = arg};
+	struct registry_snapshot *snapshot = NULL;
+	struct key key;
+	int status = descriptor_pool_builtin(&registry.builtin, err);
+	if (status == 0) {
+		status = load_snapshot(&registry, &snapshot, err);
+	}
+	if (status == 0) {
+		key_begin(&key, ROW_BLOB);
+		status = scan_rows(&registry, &key, is_loaded, &registry, err);
+		if (status == ANNALS_E_CORRUPT_DATA) {
+			(void)error_fail(err, status,
+				"the registry lacks the schema with the id %zu, but has later ones",
+				registry.schema_count + 1);
+		}
+	}
+	registry_snapshot_unref(snapshot);
+	for (size_t i = 0; i < registry.schema_count; i++) {
+		registry_schema_free(registry.schemas[i]);
+	}
+	free(registry.schemas);
+	descriptor_pool_unref(registry.builtin);
+	return status;
 }
 
 /* ---- Committing ---- */

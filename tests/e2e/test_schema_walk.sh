@@ -110,4 +110,9 @@ runs 0 read quakes --json --type wkt.All
 shows out "\"data\":$json"
 post wkt.All application/json '{"time":"yesterday"}' 422
 grep -qF "'time'" "$work/out" || fail "no path: $(cat "$work/out")"
+
+# Verification reads the registry too.
+stop_server TERM
+checks=$((checks + 1))
+"$ANNALSD" verify "$data" >"$work/out" 2>"$work/err" || fail "verify: $(cat "$work/out" "$work/err")"
 done_testing

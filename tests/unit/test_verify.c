@@ -482,6 +482,27 @@ static void later_meta(struct env *env, MDB_txn *txn)
 	ck_assert_int_eq(table_put_meta(env, txn, &row, NULL), 0);
 }
 
+static void put_row(struct env *env, MDB_txn *txn, struct bytes key, const char *value)
+{
+	ck_assert_int_eq(table_put(env, txn, TABLE_ROWS, key, bytes_text(value), NULL), 0);
+}
+static void damage_schema(struct env *env, MDB_txn *txn)
+{
+	put_row(env, txn, bytes_of("sb\0\0\0\1\0\0", 8), "no schema");
+}
+static void miss_schema(struct env *env, MDB_txn *txn)
+{
+	put_row(env, txn, bytes_of("sb\0\0\0\2\0\0", 8), "no schema");
+}
+static void damage_subject(struct env *env, MDB_txn *txn)
+{
+	put_row(env, txn, bytes_text("snquake.Event"), "no subject");
+}
+static void damage_settings(struct env *env, MDB_txn *txn)
+{
+	put_row(env, txn, bytes_text("sc"), "\1\4\1");
+}
+
 static const struct {
 	const char *what;
 	void (*damage)(struct env *env, MDB_txn *txn);
@@ -508,6 +529,10 @@ static const struct {
 	{"topic gone", delete_topic_row, "which does not exist"},
 	{"offset", offset_beyond_end, "group 'late' has committed offset 123456789"},
 	{"stray offset", offset_of_nothing, "topic id 99"},
+	{"schema", damage_schema, "schema registry: cannot load the schema with the id 1"},
+	{"schema gone", miss_schema, "lacks the schema with the id 1"},
+	{"subject", damage_subject, "a row of the schema registry is damaged"},
+	{"settings", damage_settings, "the registry's settings are damaged"},
 	{"meta", flip_meta, "meta row"},
 	{"watermark", later_meta, "LMDB holds everything up to block"},
 };
