@@ -67,7 +67,7 @@ struct replayer {
 static int replay_once(struct replayer *replayer)
 {
 	static struct annals_event events[EVENTS_PER_POLL];
-	struct annals_start start = {ANNALS_START_EARLIEST, 0, NULL, 0};
+	struct annals_start start = {ANNALS_START_EARLIEST, 0, NULL, 0, NULL};
 	struct annals_consumer *consumer = NULL;
 	struct annals_error error;
 	int status = annals_consumer_open(

@@ -244,7 +244,7 @@ int bench_replay(const struct bench_options *options, struct bench_result *ret)
 {
 	struct annals_error error;
 	struct annals_consumer *consumer = NULL;
-	struct annals_start start = {ANNALS_START_EARLIEST, 0, NULL, 0};
+	struct annals_start start = {ANNALS_START_EARLIEST, 0, NULL, 0, NULL};
 	struct annals_options *client_options = annals_options_new();
 	struct annals_client *client = bench_client(client_options);
 	int status = client ? annals_consumer_open(client, BENCH_TOPIC, &start, client_options,
@@ -329,7 +329,7 @@ int bench_tail(const struct bench_options *options, struct bench_result *ret)
 {
 	struct annals_error error;
 	struct annals_consumer *consumer = NULL;
-	struct annals_start start = {ANNALS_START_LATEST, 0, NULL, 0};
+	struct annals_start start = {ANNALS_START_LATEST, 0, NULL, 0, NULL};
 	struct annals_options *client_options = annals_options_new();
 	struct annals_client *client = bench_client(client_options);
 	int status = client ? annals_consumer_open(client, BENCH_TOPIC, &start, client_options,

@@ -15,6 +15,11 @@ static void drop_page(struct annals_consumer *consumer)
 		return;
 	}
 	consumer->page = NULL;
+	if (consumer->filter) {
+		/* What came after the last batch was looked at and not wanted. */
+		struct consumer_part *part = consumer->page_part;
+		part->position = ANNALS_MAX(part->position, page->next_offset);
+	}
 	pthread_mutex_lock(&consumer->lock);
 	consumer->held -= (int64_t)page->data.size;
 	int64_t room = consumer->read_ahead_bytes - consumer->held - consumer->granted;
@@ -101,6 +106,9 @@ static int open_batch(struct annals_consumer *consumer, struct annals_error *err
 	if (next <= part->position) {
 		return 0;
 	}
+	if (base > part->position && consumer->filter) {
+		part->position = base; /* not wanted */
+	}
 	if (base > part->position) {
 		int status = damaged(consumer, base, "offsets are missing", error);
 		consumer->page_at -= batch->stored.size;
@@ -162,6 +170,11 @@ static int fill(struct annals_consumer *consumer, struct annals_event *events, s
 			}
 			return damaged(consumer, stamp->base_offset + stamp->count,
 				"a batch holds other events than it says", error);
+		}
+		if (consumer->filter && !event_filter_takes(consumer->filter, &record)) {
+			(void)batch_versions_next(&consumer->versions);
+			part->position = ++consumer->batch_next;
+			continue;
 		}
 		struct annals_event *event = &events[count++];
 		event_from_record(&record, event);
@@ -277,9 +290,38 @@ static void consumer_free(struct annals_consumer *consumer)
 	pthread_cond_destroy(&consumer->cond);
 	pthread_mutex_destroy(&consumer->lock);
 	free((void *)(uintptr_t)consumer->start.partitions);
+	free(consumer->filter);
 	free(consumer->parts);
 	free(consumer->topic);
 	free(consumer);
+}
+
+static struct bytes wanted_text(const char *text)
+{
+	return text && text[0] ? bytes_text(text) : bytes_of(NULL, 0);
+}
+
+/* False without memory. */
+static bool copy_filter(const struct annals_filter *from, struct event_filter **ret)
+{
+	struct event_filter filter = {.tag_count = 0};
+	if (!from) {
+		return true;
+	}
+	filter.type = wanted_text(from->type);
+	filter.type_prefix = wanted_text(from->type_prefix);
+	filter.subject = wanted_text(from->subject);
+	if (from->has_key) {
+		filter.key = bytes_of(from->key.size ? from->key.data : "", from->key.size);
+	}
+	for (size_t i = 0; i < from->tag_count; i++) {
+		filter.tags[filter.tag_count++] = bytes_text(from->tags[i]);
+	}
+	if (event_filter_is_empty(&filter)) {
+		return true;
+	}
+	*ret = event_filter_copy(&filter);
+	return *ret != NULL;
 }
 
 static struct annals_consumer *consumer_new(struct annals_client *client, const char *topic,
@@ -297,7 +339,9 @@ static struct annals_consumer *consumer_new(struct annals_client *client, const 
 	consumer->topic = strdup(topic);
 	struct annals_position *copy = calloc(start->partition_count + 1, sizeof(*copy));
 	consumer->start.partitions = copy;
-	if (cond_init_monotonic(&consumer->cond) != ANNALS_OK || !consumer->topic || !copy) {
+	consumer->start.filter = NULL;
+	if (!copy_filter(start->filter, &consumer->filter) ||
+		cond_init_monotonic(&consumer->cond) != ANNALS_OK || !consumer->topic || !copy) {
 		consumer_free(consumer);
 		return NULL;
 	}
@@ -314,6 +358,10 @@ static int check_start(const struct annals_start *start, struct annals_error *er
 	if ((unsigned)start->kind > ANNALS_START_OFFSETS) {
 		return client_error(
 			error, ANNALS_E_INVALID, "there is no kind of start %d", (int)start->kind);
+	}
+	if (start->filter && start->filter->tag_count > EVENT_FILTER_TAGS_MAX) {
+		return client_error(error, ANNALS_E_LIMIT, "a filter has at most %u tags",
+			EVENT_FILTER_TAGS_MAX);
 	}
 	if (start->kind == ANNALS_START_OFFSETS && start->partition_count == 0) {
 		return client_error(

@@ -12,6 +12,7 @@
 
 #include <annals/batch.h>
 #include <annals/column.h>
+#include <annals/filter.h>
 
 enum subscription_state {
 	SUBSCRIPTION_NONE, /* to be made when connected and retry_ns has come */
@@ -31,7 +32,8 @@ struct annals_consumer {
 	struct annals_client *client;
 	char *topic;
 	int64_t read_ahead_bytes;
-	struct annals_start start; /* partitions are our own copy */
+	struct annals_start start;   /* partitions are our own copy; no filter */
+	struct event_filter *filter; /* our own; NULL: all events */
 
 	pthread_mutex_t lock;
 	pthread_cond_t cond;

@@ -164,10 +164,36 @@ static void subscribe_complete(struct request *request, int status, const struct
 	annals__v1__subscribe_response__free_unpacked(response, NULL);
 }
 
+/* The filter as a message; its texts stay the filter's. */
+static void fill_filter(
+	Annals__V1__EventFilter *message, char **tags, const struct event_filter *filter)
+{
+	annals__v1__event_filter__init(message);
+	if (filter->type.data) {
+		message->type = (char *)(uintptr_t)filter->type.data;
+	}
+	if (filter->type_prefix.data) {
+		message->type_prefix = (char *)(uintptr_t)filter->type_prefix.data;
+	}
+	if (filter->subject.data) {
+		message->subject = (char *)(uintptr_t)filter->subject.data;
+	}
+	message->has_key = filter->key.data != NULL;
+	message->key.data = (uint8_t *)(uintptr_t)filter->key.data;
+	message->key.len = filter->key.size;
+	for (size_t i = 0; i < filter->tag_count; i++) {
+		tags[i] = (char *)(uintptr_t)filter->tags[i].data;
+	}
+	message->tag = tags;
+	message->n_tag = filter->tag_count;
+}
+
 /* What to ask for: at first what the caller said, later where each partition is. */
 static void subscribe(struct annals_consumer *consumer, uint64_t credit_bytes)
 {
 	Annals__V1__SubscribeRequest message = ANNALS__V1__SUBSCRIBE_REQUEST__INIT;
+	Annals__V1__EventFilter filter;
+	char *tags[EVENT_FILTER_TAGS_MAX];
 	size_t count = consumer->opened ? consumer->part_count : consumer->start.partition_count;
 	Annals__V1__SubscribePartition *parts = calloc(count + 1, sizeof(*parts));
 	Annals__V1__SubscribePartition **list =
@@ -199,6 +225,10 @@ static void subscribe(struct annals_consumer *consumer, uint64_t credit_bytes)
 		message.credit_bytes = credit_bytes;
 		message.codecs = CODECS_TAKEN;
 		message.topic_id = consumer->topic_id;
+		if (consumer->filter) {
+			fill_filter(&filter, tags, consumer->filter);
+			message.filter = &filter;
+		}
 		consumer->request = send_message(consumer->client, FRAME_SUBSCRIBE, &message.base,
 			subscribe_complete, consumer);
 	}
@@ -281,6 +311,24 @@ static struct annals_consumer *find_subscription(
 	return NULL;
 }
 
+/* A push without data: how far the server looked. Goes with the last page of the partition that the
+ * caller has not taken yet. False when there is none. */
+static bool move_on(struct annals_consumer *consumer, const struct wire_push *push)
+{
+	bool found = false;
+	struct list_node *node;
+	pthread_mutex_lock(&consumer->lock);
+	for (node = consumer->pages.prev; node != &consumer->pages && !found; node = node->prev) {
+		struct page *page = LIST_ENTRY(node, struct page, node);
+		found = page->partition == push->partition;
+		if (found) {
+			page->next_offset = push->next_offset;
+		}
+	}
+	pthread_mutex_unlock(&consumer->lock);
+	return found;
+}
+
 static int queue_page(struct annals_consumer *consumer, const struct frame *frame,
 	const struct wire_push *push, struct page **page, struct error *err)
 {
@@ -294,7 +342,9 @@ static int queue_page(struct annals_consumer *consumer, const struct frame *fram
 			return error_fail(err, ANNALS_E_NO_MEMORY,
 				"no memory for a page of %zu bytes", frame->data.size);
 		}
-		memcpy(queued->bytes, frame->data.data, frame->data.size);
+		if (frame->data.size > 0) {
+			memcpy(queued->bytes, frame->data.data, frame->data.size);
+		}
 		queued->data = bytes_of(queued->bytes, frame->data.size);
 	}
 	queued->partition = push->partition;
@@ -335,7 +385,8 @@ int consumer_push(struct annals_client *client, const struct frame *frame, struc
 		return error_fail(err, ANNALS_E_MALFORMED,
 			"a push for partition %u, which was not asked for", push.partition);
 	}
-	if (frame->data.size > 0) {
+	if (frame->data.size > 0 || (consumer->filter && push.next_offset > part->received &&
+					    !move_on(consumer, &push))) {
 		status = queue_page(consumer, frame, &push, page, err);
 	}
 	if (status == ANNALS_OK && push.next_offset > part->received) {

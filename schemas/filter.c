@@ -1,11 +1,48 @@
 #include <annals/filter.h>
 
+#include <stdlib.h>
 #include <string.h>
 
 bool event_filter_is_empty(const struct event_filter *filter)
 {
 	return filter->type.data == NULL && filter->type_prefix.data == NULL &&
 	       filter->subject.data == NULL && filter->key.data == NULL && filter->tag_count == 0;
+}
+
+static void take_text(struct bytes *text, uint8_t **room)
+{
+	if (text->data != NULL) {
+		memcpy(*room, text->data, text->size);
+		text->data = *room;
+		*room += text->size;
+		*(*room)++ = 0;
+	}
+}
+
+struct event_filter *event_filter_copy(const struct event_filter *filter)
+{
+	size_t size = filter->type.size + filter->type_prefix.size + filter->subject.size +
+		      filter->key.size + 4;
+	struct event_filter *copy;
+	uint8_t *room;
+
+	for (size_t i = 0; i < filter->tag_count; i++) {
+		size += filter->tags[i].size + 1;
+	}
+	copy = malloc(sizeof(*copy) + size);
+	if (copy == NULL) {
+		return NULL;
+	}
+	*copy = *filter;
+	room = (uint8_t *)(copy + 1);
+	take_text(&copy->type, &room);
+	take_text(&copy->type_prefix, &room);
+	take_text(&copy->subject, &room);
+	take_text(&copy->key, &room);
+	for (size_t i = 0; i < copy->tag_count; i++) {
+		take_text(&copy->tags[i], &room);
+	}
+	return copy;
 }
 
 static bool has_tag(const struct record *record, struct bytes wanted)

@@ -301,7 +301,9 @@ int wire_fetch_request_decode(
 			NUMBER(5, wait_ms)
 			NUMBER(6, codecs)
 			NUMBER(7, topic_id)
-			OTHERS(7)
+			BYTES(8, filter)
+			TRUTH(9, backwards)
+			OTHERS(9)
 		}
 	}
 done:
@@ -317,7 +319,8 @@ done:
 
 int wire_fetch_request_encode(struct buf *out, const struct wire_fetch_request *request)
 {
-	int status = buf_reserve(out, bytes_size(request->topic) + 6 * (1 + VARINT_BYTES_MAX));
+	int status = buf_reserve(out, bytes_size(request->topic) + bytes_size(request->filter) +
+					      7 * (1 + VARINT_BYTES_MAX));
 	if (status < 0) {
 		return status;
 	}
@@ -329,6 +332,8 @@ int wire_fetch_request_encode(struct buf *out, const struct wire_fetch_request *
 	p = put_number(p, 5, request->wait_ms);
 	p = put_number(p, 6, request->codecs);
 	p = put_number(p, 7, request->topic_id);
+	p = put_bytes(p, 8, request->filter);
+	p = put_number(p, 9, request->backwards);
 	out->size = (size_t)(p - out->data);
 	return 0;
 }

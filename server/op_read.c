@@ -1,6 +1,7 @@
 #include "ops_internal.h"
 #include <annals/crc32c.h>
 #include <assert.h>
+#include <stdlib.h>
 
 #define READ_BYTES_MAX (1u << 20) /* what storage honours */
 #define READ_ROUNDS_MAX 4
@@ -218,6 +219,15 @@ int op_read_start(struct op_read *read, struct bytes topic, uint32_t topic_id)
 				    "topic '%s' has no partition %u, it has %u", op->topic->name,
 				    read->partition, op->topic->config.partitions));
 	}
+	if (read->backwards && read->offset == UINT64_MAX) {
+		struct partition_info info;
+		status = store_partition_info(
+			op->loop->store, op->topic->id, read->partition, &info);
+		if (status != 0) {
+			return op_done_at_once(op, status);
+		}
+		read->offset = info.end_offset;
+	}
 	if (read->bytes_max != 0 && read->bytes_max < bytes_max) {
 		bytes_max = read->bytes_max;
 	}
@@ -289,6 +299,7 @@ static void read_cancel(struct op *op)
 static void read_clear(struct op *op)
 {
 	buf_release(&((struct op_read *)op)->request.batches);
+	free(((struct op_read *)op)->filter);
 }
 
 const struct op_class op_class_read = {

@@ -163,13 +163,14 @@ struct op_read {
 	 * read then ends with an empty page instead of adding to it. */
 	bool (*is_crowded)(struct op *op);
 	uint32_t partition;
-	uint64_t offset;
+	uint64_t offset;    /* backwards: UINT64_MAX is the end */
 	uint32_t bytes_max; /* 0: fetch-bytes-max, which also caps it */
 	uint64_t wait_us;   /* at the end of the log; capped by wait-max */
 	bool backwards;     /* the batches before `offset`, see read_request; never waits */
 	/* Batches out of which nothing passes are left out, and next_offset says how far the read
-	 * looked: empty and above `offset`, there is more to look at. NULL: all. Borrowed. */
-	const struct event_filter *filter;
+	 * looked: empty and above `offset`, there is more to look at. NULL: all. Of
+	 * event_filter_copy(); goes with the operation. */
+	struct event_filter *filter;
 	uint32_t codecs; /* bit (1 << enum batch_codec) for each that the reader takes; batches of
 			    others are decompressed. Plain is always taken. */
 	/* results */

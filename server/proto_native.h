@@ -101,4 +101,11 @@ void native_group_explain(struct native_request *request, const struct frame *fr
 void native_pump_all(struct conn *conn);
 void native_drop_subscriptions(struct conn *conn);
 
+/* ---- Filters (proto_native_hot.c) ---- */
+
+/* Copies what a message asks for; *ret is NULL when it asks for nothing, else for free().
+ * ANNALS_E_LIMIT (tags), ANNALS_E_NO_MEMORY. */
+int native_filter_read(const Annals__V1__EventFilter *message, struct event_filter **ret,
+	struct error *err) ANNALS_MUST_CHECK;
+
 #endif

@@ -148,6 +148,63 @@ void native_append(struct native_request *request, const struct frame *frame)
 	}
 }
 
+/* ---- Filters ---- */
+
+/* Texts that are empty ask for nothing. */
+static struct bytes text_of(const char *text)
+{
+	return text[0] == 0 ? bytes_of(NULL, 0) : bytes_text(text);
+}
+
+int native_filter_read(
+	const Annals__V1__EventFilter *message, struct event_filter **ret, struct error *err)
+{
+	struct event_filter filter = {.tag_count = 0};
+
+	*ret = NULL;
+	if (message == NULL) {
+		return 0;
+	}
+	if (message->n_tag > EVENT_FILTER_TAGS_MAX) {
+		return error_fail(
+			err, ANNALS_E_LIMIT, "a filter has at most %u tags", EVENT_FILTER_TAGS_MAX);
+	}
+	filter.type = text_of(message->type);
+	filter.type_prefix = text_of(message->type_prefix);
+	filter.subject = text_of(message->subject);
+	if (message->has_key) {
+		filter.key = message->key.len == 0 ? bytes_of("", 0)
+						   : bytes_of(message->key.data, message->key.len);
+	}
+	for (size_t i = 0; i < message->n_tag; i++) {
+		filter.tags[filter.tag_count++] = bytes_text(message->tag[i]);
+	}
+	if (event_filter_is_empty(&filter)) {
+		return 0;
+	}
+	*ret = event_filter_copy(&filter);
+	return *ret != NULL ? 0 : error_fail(err, ANNALS_E_NO_MEMORY, "out of memory");
+}
+
+/* The same for an encoded message, empty when there is none. */
+static int filter_decode(struct bytes encoded, struct event_filter **ret, struct error *err)
+{
+	Annals__V1__EventFilter *message;
+	int status;
+
+	*ret = NULL;
+	if (encoded.size == 0) {
+		return 0;
+	}
+	message = annals__v1__event_filter__unpack(NULL, encoded.size, encoded.data);
+	if (message == NULL) {
+		return error_fail(err, ANNALS_E_MALFORMED, "the filter is malformed");
+	}
+	status = native_filter_read(message, ret, err);
+	annals__v1__event_filter__free_unpacked(message, NULL);
+	return status;
+}
+
 /* ---- Fetch ---- */
 
 static void fetch_done(struct op *op)
@@ -196,6 +253,13 @@ void native_fetch(struct native_request *request, const struct frame *frame)
 		native_fail(request, ANNALS_E_NO_MEMORY, "out of memory", NULL);
 		return;
 	}
+	status = filter_decode(wire.filter, &read->filter, &err);
+	if (status != 0) {
+		op_release(&read->op);
+		native_fail(request, status, err.text, NULL);
+		return;
+	}
+	read->backwards = wire.backwards;
 	read->op.arg = request;
 	read->op.done = fetch_done;
 	read->is_crowded = fetch_is_crowded;

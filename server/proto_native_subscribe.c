@@ -1,6 +1,8 @@
 #include "proto_native.h"
 #include <stdlib.h>
 
+/* What a filter may keep back before others have their turn. */
+#define SKIPPED_BYTES_MAX (1u << 20)
 #define PUSH_BYTES_MAX (256u << 10)
 #define CREDIT_MAX (1ll << 62)
 
@@ -11,6 +13,8 @@ struct subscription {
 	int64_t credit_bytes; /* the last push may have made it negative */
 	struct op_tail *tail;
 	struct native_request *starting; /* until the subscribe is answered */
+	struct event_filter *filter;     /* or NULL */
+	struct loop_task again;          /* after a long run of what the filter keeps back */
 };
 
 static void drop(struct subscription *subscription)
@@ -19,7 +23,9 @@ static void drop(struct subscription *subscription)
 	list_remove(&subscription->node);
 	state->subscription_count--;
 	conn_unhold(subscription->conn);
+	loop_task_cancel(&subscription->again);
 	op_release(&subscription->tail->op);
+	free(subscription->filter);
 	free(subscription);
 }
 
@@ -74,8 +80,23 @@ static void push_end(struct subscription *subscription)
 	drop(subscription);
 }
 
+/* Takes out what the filter keeps back. A push without data is the mark of how far it looked. */
+static int keep_wanted(struct subscription *subscription, struct buf *data, size_t *skipped)
+{
+	const size_t size = data->size;
+	int status = 0;
+	if (subscription->filter != NULL) {
+		struct buf *scratch = &subscription->conn->loop->scratch;
+		status = event_filter_batches(subscription->filter, data, scratch);
+		buf_trim(scratch, 1u << 20);
+		*skipped += size - data->size;
+	}
+	return status;
+}
+
 static void pump(struct subscription *subscription)
 {
+	size_t skipped = 0;
 	while (subscription->credit_bytes > 0 && conn_can_write(subscription->conn)) {
 		struct tail_item item;
 		struct wire_push wire;
@@ -96,10 +117,24 @@ static void pump(struct subscription *subscription)
 			.end_offset = item.end_offset,
 			.caught_up = item.caught_up,
 		};
-		subscription->credit_bytes -= (int64_t)item.batches.size;
 		op_tail_take(subscription->tail, &data);
+		if (keep_wanted(subscription, &data, &skipped) != 0) {
+			buf_release(&data);
+			conn_close(subscription->conn, CONN_CLOSE_NO_MEMORY);
+			return;
+		}
+		subscription->credit_bytes -= (int64_t)data.size;
 		push(subscription, &wire, 0, &data);
+		if (skipped >= SKIPPED_BYTES_MAX) {
+			loop_defer(subscription->conn->loop, &subscription->again);
+			return;
+		}
 	}
+}
+
+static void go_on(struct loop_task *task)
+{
+	pump(ANNALS_CONTAINER_OF(task, struct subscription, again));
 }
 
 void native_pump_all(struct conn *conn)
@@ -213,6 +248,7 @@ static struct subscription *subscription_new(struct native_request *request)
 		free(subscription);
 		return NULL;
 	}
+	loop_task_init(&subscription->again, go_on);
 	subscription->conn = conn;
 	subscription->id = ++state->last_subscription;
 	subscription->starting = request;
@@ -224,8 +260,9 @@ static struct subscription *subscription_new(struct native_request *request)
 	return subscription;
 }
 
+/* Takes the filter. */
 static void start(struct native_request *request, const Annals__V1__SubscribeRequest *message,
-	enum tail_start from)
+	enum tail_start from, struct event_filter *filter)
 {
 	struct subscription *subscription = subscription_new(request);
 	struct tail_partition *partitions = NULL;
@@ -238,8 +275,10 @@ static void start(struct native_request *request, const Annals__V1__SubscribeReq
 		if (subscription != NULL) {
 			drop(subscription);
 		}
+		free(filter);
 		return;
 	}
+	subscription->filter = filter;
 	for (size_t i = 0; i < message->n_partition; i++) {
 		partitions[i].partition = message->partition[i]->partition;
 		partitions[i].offset = message->partition[i]->offset;
@@ -263,6 +302,9 @@ void native_subscribe(struct native_request *request, const struct frame *frame)
 	Annals__V1__SubscribeRequest *message =
 		native_unpack(request, frame, &annals__v1__subscribe_request__descriptor);
 	enum tail_start from;
+	struct event_filter *filter;
+	struct error err = {0};
+	int status;
 	if (message == NULL) {
 		return;
 	}
@@ -276,11 +318,13 @@ void native_subscribe(struct native_request *request, const struct frame *frame)
 	} else if (read_start(message->start, &from) != 0) {
 		native_fail(request, ANNALS_E_INVALID, "the start of the subscription is not known",
 			NULL);
+	} else if ((status = native_filter_read(message->filter, &filter, &err)) != 0) {
+		native_fail(request, status, err.text, NULL);
 	} else if (from == TAIL_OFFSETS && message->n_partition == 0) {
-		start(request, message,
-			TAIL_EARLIEST); /* no partition, no offset: all of everything */
+		/* No partition, no offset: all of everything. */
+		start(request, message, TAIL_EARLIEST, filter);
 	} else {
-		start(request, message, from);
+		start(request, message, from, filter);
 	}
 }
 

@@ -8,13 +8,17 @@
 
 #define EVENTS_PER_POLL 512
 #define TABLE_DATA_MAX 60
+#define TAGS_MAX 32
 
 struct read {
 	struct cli *cli;
-	const char *topic, *from, *type, *key, *output;
+	const char *topic, *from, *key, *tags, *output;
 	uint64_t partition, limit;
 	bool follow, has_partition, has_limit, header_printed;
 	struct annals_position position;
+	struct annals_filter filter;
+	char *tag_texts; /* a copy of `tags`, cut */
+	const char *tag_list[TAGS_MAX];
 	struct annals_start start;
 	struct buf line;
 	uint64_t printed;
@@ -63,12 +67,29 @@ static int parse_from(struct read *read)
 	return CLI_OK;
 }
 
-static bool wanted(const struct read *read, const struct annals_event *event)
+/* The server looks for what is wanted. Tags stand between commas, as in annalstags. */
+static int parse_filter(struct read *read)
 {
-	struct bytes type = bytes_of(event->type.data, event->type.size),
-		     key = bytes_of(event->key.data, event->key.size);
-	return (!read->type || bytes_is(type, read->type)) &&
-	       (!read->key || (event->has_key && bytes_is(key, read->key)));
+	if (read->key) {
+		read->filter.has_key = 1;
+		read->filter.key = (struct annals_bytes){read->key, strlen(read->key)};
+	}
+	read->tag_texts = strdup(read->tags ? read->tags : "");
+	if (!read->tag_texts) {
+		return cli_fail(ANNALS_E_NO_MEMORY, "no memory");
+	}
+	char *rest = NULL;
+	for (char *tag = strtok_r(read->tag_texts, ",", &rest); tag;
+		tag = strtok_r(NULL, ",", &rest)) {
+		if (read->filter.tag_count == TAGS_MAX) {
+			fprintf(stderr, "annals: at most %d tags can be asked for\n", TAGS_MAX);
+			return CLI_USAGE;
+		}
+		read->tag_list[read->filter.tag_count++] = tag;
+	}
+	read->filter.tags = read->tag_list;
+	read->start.filter = &read->filter;
+	return CLI_OK;
 }
 
 /* Bytes as one line of printable text, cut at so many. */
@@ -175,9 +196,6 @@ static int print_all(struct read *read, struct reading *reading)
 		(got = reading_next(reading, events, EVENTS_PER_POLL, &count, &error)) == 1) {
 		for (size_t i = 0; i < count && (!read->has_limit || read->printed < read->limit);
 			i++) {
-			if (!wanted(read, &events[i])) {
-				continue;
-			}
 			int status = print(read, reading->topic, &events[i]);
 			if (status == ANNALS_E_IO && errno == EPIPE) {
 				return CLI_OK; /* the reader has seen enough */
@@ -210,8 +228,13 @@ static int run(struct cli *cli, int argc, char **argv)
 			"wait for new events until interrupted"},
 		{"limit", CLI_NUMBER, &read.limit, &read.has_limit, "N",
 			"stop after so many events"},
-		{"type", CLI_TEXT, &read.type, NULL, "TYPE", "only events of this type"},
+		{"type", CLI_TEXT, &read.filter.type, NULL, "TYPE", "only events of this type"},
+		{"type-prefix", CLI_TEXT, &read.filter.type_prefix, NULL, "TEXT",
+			"only events whose type begins so"},
+		{"subject", CLI_TEXT, &read.filter.subject, NULL, "SUBJECT",
+			"only events of this subject"},
 		{"key", CLI_TEXT, &read.key, NULL, "KEY", "only events with this key"},
+		{"tag", CLI_TEXT, &read.tags, NULL, "TAG,...", "only events with all these tags"},
 		{"output", CLI_TEXT, &read.output, NULL, "FORMAT",
 			"ndjson, table or raw (ndjson; table on a terminal)"},
 		{"json", CLI_FLAG, &read.as_json, NULL, NULL,
@@ -257,10 +280,12 @@ static int run(struct cli *cli, int argc, char **argv)
 		read.start.partitions = &read.position;
 		read.start.partition_count = 1;
 	}
+	code = code == CLI_OK ? parse_filter(&read) : code;
 	if (code == CLI_OK) {
 		code = cli_connect(cli);
 	}
 	if (code != CLI_OK) {
+		free(read.tag_texts);
 		return code;
 	}
 	struct reading reading;
@@ -270,6 +295,7 @@ static int run(struct cli *cli, int argc, char **argv)
 	}
 	reading_close(&reading);
 	buf_release(&read.line);
+	free(read.tag_texts);
 	typed_release(&read.typed);
 	return code;
 }
@@ -291,6 +317,7 @@ const struct command cmd_read = {
 		"  annals read orders --follow --from earliest\n"
 		"  annals read orders --partition 2 --from 1500\n"
 		"  annals read orders --from -15m --type order.cancelled\n"
+		"  annals read orders --type-prefix order. --tag seat:7,show:1\n"
 		"  annals read quakes --json --schema-version 1\n"
 		"  annals read orders --output raw | jq .total\n",
 	.run = run,

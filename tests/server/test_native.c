@@ -605,6 +605,80 @@ START_TEST(test_connection_may_die_with_requests_in_flight)
 }
 END_TEST
 
+static Annals__V1__FetchResponse *fetch(const Annals__V1__FetchRequest *request, size_t *ret_bytes)
+{
+	struct frame frame = client_expect(
+		&client, client_send(&client, FRAME_FETCH, &request->base, bytes_of(NULL, 0)), 0);
+	*ret_bytes = frame.data.size;
+	return client_message(&client, &frame, &annals__v1__fetch_response__descriptor);
+}
+
+START_TEST(test_fetch_goes_backwards)
+{
+	Annals__V1__FetchRequest request = ANNALS__V1__FETCH_REQUEST__INIT;
+	Annals__V1__FetchResponse *response;
+	char topic[] = "t";
+	size_t bytes;
+	create_topic(&client, "t", 1);
+	for (int i = 0; i < 3; i++) {
+		(void)append(&client, "t", 0, "a", 10);
+	}
+	request.topic = topic;
+	request.backwards = true;
+	request.bytes_max = 1;
+	request.wait_ms = 60000; /* it never waits */
+	request.offset = UINT64_MAX;
+	for (uint64_t next = 20;; next -= 10) {
+		response = fetch(&request, &bytes);
+		ck_assert_uint_gt(bytes, 0);
+		ck_assert_uint_le(response->next_offset, next);
+		request.offset = response->next_offset;
+		if (request.offset == 0) {
+			break;
+		}
+	}
+	(void)fetch(&request, &bytes);
+	ck_assert_uint_eq(bytes, 0);
+	request.offset = 31;
+	(void)client_refused(&client,
+		client_send(&client, FRAME_FETCH, &request.base, bytes_of(NULL, 0)),
+		ANNALS_E_OFFSET_BEYOND_END, "beyond the end");
+}
+END_TEST
+
+START_TEST(test_fetch_takes_a_filter)
+{
+	Annals__V1__FetchRequest request = ANNALS__V1__FETCH_REQUEST__INIT;
+	Annals__V1__EventFilter filter = ANNALS__V1__EVENT_FILTER__INIT;
+	char topic[] = "t", type[] = "no such type";
+	char *tags[33];
+	size_t bytes, all;
+	create_topic(&client, "t", 1);
+	(void)append(&client, "t", 0, "a", 10);
+	request.topic = topic;
+	(void)fetch(&request, &all);
+	request.filter = &filter;
+	(void)fetch(&request, &bytes);
+	ck_assert_uint_eq(bytes, all);
+	filter.type = type;
+	ck_assert_uint_eq(fetch(&request, &bytes)->next_offset, 10);
+	ck_assert_uint_eq(bytes, 0);
+	for (size_t i = 0; i < 33; i++) {
+		tags[i] = topic;
+	}
+	filter.tag = tags;
+	filter.n_tag = 33;
+	(void)client_refused(&client,
+		client_send(&client, FRAME_FETCH, &request.base, bytes_of(NULL, 0)), ANNALS_E_LIMIT,
+		"at most 32 tags");
+	/* Field 8, which must be a message: cut short. */
+	(void)client_refused(&client,
+		client_send_raw(&client, FRAME_FETCH, bytes_of("\x0a\x01t\x42\x02\x0a\x09", 7),
+			bytes_of(NULL, 0)),
+		ANNALS_E_MALFORMED, "malformed");
+}
+END_TEST
+
 SUITE_MAIN("native", setup, teardown, test_hello_tells_version_store_and_limits,
 	test_ping_answers_with_the_time, test_topic_create_is_idempotent,
 	test_topic_list_takes_a_prefix, test_topic_update_changes_named_fields_only,
@@ -619,4 +693,5 @@ SUITE_MAIN("native", setup, teardown, test_hello_tells_version_store_and_limits,
 	test_subscribe_covers_all_partitions, test_subscribe_latest_skips_history,
 	test_subscribe_stops_without_credit, test_unsubscribe_ends_the_pushes,
 	test_subscription_ends_with_its_topic, test_connection_may_die_with_requests_in_flight,
-	test_waiting_fetch_does_not_outlive_its_client)
+	test_waiting_fetch_does_not_outlive_its_client, test_fetch_goes_backwards,
+	test_fetch_takes_a_filter)

@@ -93,7 +93,7 @@ static inline void append_numbers(int from, int to, uint32_t partition)
 
 static inline struct annals_consumer *consume_earliest(void)
 {
-	struct annals_start start = {ANNALS_START_EARLIEST, 0, NULL, 0};
+	struct annals_start start = {ANNALS_START_EARLIEST, 0, NULL, 0, NULL};
 	struct annals_consumer *consumer = NULL;
 	int status = annals_consumer_open(client, "t", &start, options, WAIT_MS, &consumer, &error);
 	ck_assert_msg(status == 0, "%s", error.text);

@@ -28,7 +28,7 @@ START_TEST(test_consumer_starts_in_the_middle_of_a_batch)
 				 NULL, NULL, &error),
 		0);
 	struct annals_position from = {1, 7};
-	struct annals_start start = {ANNALS_START_OFFSETS, 0, &from, 1};
+	struct annals_start start = {ANNALS_START_OFFSETS, 0, &from, 1, NULL};
 	struct annals_consumer *consumer;
 	ck_assert_int_eq(
 		annals_consumer_open(client, "t", &start, NULL, WAIT_MS, &consumer, &error), 0);
@@ -45,7 +45,7 @@ END_TEST
 START_TEST(test_consumer_latest_sees_only_new_events)
 {
 	append_numbers(0, 10, 0);
-	struct annals_start start = {ANNALS_START_LATEST, 0, NULL, 0};
+	struct annals_start start = {ANNALS_START_LATEST, 0, NULL, 0, NULL};
 	struct annals_consumer *consumer;
 	ck_assert_int_eq(
 		annals_consumer_open(client, "t", &start, NULL, WAIT_MS, &consumer, &error), 0);
@@ -58,12 +58,12 @@ END_TEST
 START_TEST(test_consumer_refused_starts)
 {
 	struct annals_consumer *consumer;
-	struct annals_start start = {ANNALS_START_EARLIEST, 0, NULL, 0};
+	struct annals_start start = {ANNALS_START_EARLIEST, 0, NULL, 0, NULL};
 	ck_assert_int_eq(
 		annals_consumer_open(client, "none", &start, NULL, WAIT_MS, &consumer, &error),
 		ANNALS_E_UNKNOWN_TOPIC);
 	struct annals_position beyond = {0, 5};
-	start = (struct annals_start){ANNALS_START_OFFSETS, 0, &beyond, 1};
+	start = (struct annals_start){ANNALS_START_OFFSETS, 0, &beyond, 1, NULL};
 	ck_assert_int_eq(
 		annals_consumer_open(client, "t", &start, NULL, WAIT_MS, &consumer, &error),
 		ANNALS_E_OFFSET_BEYOND_END);

@@ -568,6 +568,15 @@ struct annals_position {
 	uint32_t partition;
 	uint64_t offset;
 };
+/* Which events to read; the server looks through the others. NULL or size 0: any, as for a start
+ * without a filter. Everything that is given must hold. */
+struct annals_filter {
+	const char *type, *type_prefix, *subject;
+	struct annals_bytes key;
+	int has_key;
+	const char *const *tags; /* each must be there; at most 32 */
+	size_t tag_count;
+};
 struct annals_start {
 	enum annals_start_kind kind;
 	uint64_t time_us; /* microseconds since 1970 */
@@ -575,6 +584,7 @@ struct annals_start {
 	 * all. Copied. */
 	const struct annals_position *partitions;
 	size_t partition_count;
+	const struct annals_filter *filter; /* NULL: all events. Copied */
 };
 
 /*
@@ -583,7 +593,8 @@ struct annals_start {
  * as it grows, and after a lost connection goes on where it was: nothing is skipped or repeated.
  * Waits up to timeout_ms for the server to accept. ANNALS_E_UNKNOWN_TOPIC,
  * ANNALS_E_UNKNOWN_PARTITION, ANNALS_E_OFFSET_GONE, ANNALS_E_OFFSET_BEYOND_END, ANNALS_E_INVALID
- * (ANNALS_START_OFFSETS without partitions), and what every request can answer.
+ * (ANNALS_START_OFFSETS without partitions), ANNALS_E_LIMIT (a filter with more than 32 tags), and
+ * what every request can answer.
  */
 ANNALS_API int annals_consumer_open(struct annals_client *client, const char *topic,
 	const struct annals_start *start, const struct annals_options *options, int timeout_ms,

@@ -13,6 +13,9 @@ struct event_filter {
 	size_t tag_count;
 };
 
+/* A copy with its texts, a zero byte behind each, in one piece of memory, for free(). NULL without
+ * memory. */
+struct event_filter *event_filter_copy(const struct event_filter *filter);
 bool event_filter_is_empty(const struct event_filter *filter);
 /* Does a decoded event pass? */
 bool event_filter_takes(const struct event_filter *filter, const struct record *record);

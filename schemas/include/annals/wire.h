@@ -54,6 +54,8 @@ struct wire_fetch_request {
 	struct bytes topic;
 	uint32_t partition, bytes_max, wait_ms, codecs, topic_id;
 	uint64_t offset;
+	struct bytes filter; /* an encoded EventFilter; empty: all events */
+	bool backwards;
 };
 int wire_fetch_request_decode(
 	struct bytes control, struct wire_fetch_request *ret, struct error *err) ANNALS_MUST_CHECK;
