@@ -1,3 +1,4 @@
+#include "damage.h"
 #include "options.h"
 #include "reload.h"
 #include "server.h"
@@ -96,6 +97,7 @@ static int run(int argc, char **argv, struct options **options)
 		log_error("cannot start", "error", err.text);
 		return 1;
 	}
+	damage_watch(server.store, (*options)->data_dir);
 	if (write_pid_file(pid_file) != 0) {
 		server_stop(&server);
 		return 1;

@@ -237,5 +237,6 @@ int options_print_man(struct buf *out)
 				 "what needs a restart.\n"
 				 ".SH EXIT STATUS\n0 after a clean stop; 1 when the server cannot "
 				 "start or \\fBverify\\fR found something wrong; 2 for a wrong "
-				 "command line.\n.SH SEE ALSO\n.BR annals (1)\n");
+				 "command line; 74 when the data file turned out to be damaged or "
+				 "unreadable while it ran.\n.SH SEE ALSO\n.BR annals (1)\n");
 }

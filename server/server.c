@@ -1,4 +1,5 @@
 #include "server.h"
+#include "damage.h"
 #include "net/conn.h"
 #include "net/listener.h"
 #include "net/tls.h"
@@ -30,6 +31,7 @@ static int open_store(struct server *server, const struct options *options, stru
 	store.retention_interval_us = options->retention_interval_us;
 	store.disk_reserve_bytes = options->disk_reserve_bytes;
 	store.topics_max = (uint32_t)options->topics_max;
+	store.damaged = damage_stop;
 	status = store_open(&store, &server->store, err);
 	if (status == 0) {
 		store_uuid(server->store, uuid);

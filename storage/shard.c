@@ -63,6 +63,9 @@ static int open_lmdb(struct shard *shard, struct error *err)
 	if (status == 0) {
 		status = env_open(&shard->env, path, shard->options.map_bytes, false, err);
 		free(path);
+		if (status == 0) {
+			env_on_damage(&shard->env, shard->options.damaged);
+		}
 	}
 	return status;
 }

@@ -1,5 +1,6 @@
 /* The public face: a data directory, its lock, its shard. Everything else lives in the shard. */
 #include "completion.h"
+#include "lmdb/map.h"
 #include "rows.h"
 #include "shard.h"
 #include "store_files.h"
@@ -148,6 +149,11 @@ struct shard *store_shard(struct store *store)
 void store_uuid(const struct store *store, uint8_t ret_uuid[16])
 {
 	memcpy(ret_uuid, store->uuid, 16);
+}
+
+int store_find_map(struct store *store, struct store_map *ret)
+{
+	return env_find_map(&store->shard->env, ret);
 }
 
 static struct topic *topic_of(struct store *store, struct topic_state *state)

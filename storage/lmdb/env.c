@@ -253,6 +253,26 @@ static int new_snapshot(struct env *env, struct snapshot **ret, struct error *er
 	return 0;
 }
 
+/* LMDB's own type says what it gives. */
+static void tell_damage(MDB_env *mdb, const char *what)
+{
+	void (*damaged)(const char *what) = NULL;
+	const void *context = mdb_env_get_userctx(mdb);
+
+	memcpy(&damaged, &context, sizeof(damaged));
+	damaged(what);
+	abort();
+}
+
+void env_on_damage(struct env *env, void (*damaged)(const char *what))
+{
+	void *context = NULL;
+
+	memcpy(&context, &damaged, sizeof(context));
+	(void)mdb_env_set_userctx(env->mdb, context);
+	(void)mdb_env_set_assert(env->mdb, damaged != NULL ? tell_damage : NULL);
+}
+
 int env_snapshot_begin(struct env *env, struct snapshot **ret, struct error *err)
 {
 	struct snapshot *snapshot;

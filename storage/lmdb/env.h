@@ -59,6 +59,9 @@ struct env {
 int env_open(struct env *env, const char *dir, uint64_t map_bytes, bool read_only,
 	struct error *err) ANNALS_MUST_CHECK;
 void env_close(struct env *env);
+/* Who is told before LMDB would abort() because its own structure is impossible; must not return.
+ */
+void env_on_damage(struct env *env, void (*damaged)(const char *what));
 
 /* Begins a snapshot. End it with env_snapshot_end() in the same slice of work. ANNALS_E_IO,
  * ANNALS_E_NO_MEMORY. Any thread. */

@@ -44,12 +44,22 @@ struct store_options {
 	uint64_t retention_interval_us; /* how often retention is looked at, default 1 s */
 	uint64_t disk_reserve_bytes; /* kept free for offset commits and deletes, default 64 MiB */
 	uint32_t topics_max;         /* default 100,000 */
+	void (*damaged)(const char *what); /* LMDB finds its own structure impossible: called by the
+					      thread that met it, must not return; NULL: abort() */
 	bool stepped; /* simulation: no thread is started, the turns of storage/shard.h do the work
 			 when the caller says so. The tail then grows past tail_bytes_max rather
 			 than wait, every read happens in store_read(), and store_close() answers
 			 what still waits with ANNALS_E_UNAVAILABLE */
 };
 void store_options_init(struct store_options *options);
+
+/* Where LMDB's file and LMDB's code lie in this process's memory: a fault that an access there
+ * raises means a damaged file (a part that cannot be read, or structure that cannot be). */
+struct store_map {
+	uint64_t data, data_bytes; /* the file, as far as its map reaches */
+	uint64_t code, code_bytes; /* of the library; 0 bytes where it is a part of the program */
+	char path[4096];           /* of the file */
+};
 
 /*
  * Opens or creates a data directory: takes its lock, opens LMDB, replays the journal, starts the
@@ -67,6 +77,8 @@ int store_open(const struct store_options *options, struct store **ret,
  */
 void store_close(struct store *store);
 void store_uuid(const struct store *store, uint8_t ret_uuid[16]);
+/* ANNALS_E_NOT_FOUND where the system does not tell (no /proc). Any thread. */
+int store_find_map(struct store *store, struct store_map *ret) ANNALS_MUST_CHECK;
 
 /* ---- Completion queues: how requests come back ---- */
 
