@@ -221,7 +221,7 @@ void http_post_extend(struct http_request *request)
 /* ---- Consume, produce, acknowledge ---- */
 
 struct transact_fields {
-	struct json_value leases, events;
+	struct json_value leases, events, appends;
 	struct bytes topic, checkpoint_name, checkpoint;
 };
 
@@ -241,11 +241,12 @@ static int gather_event(void *arg, const struct json_value *element, struct erro
 	return status == 0 ? 0 : error_wrap(err, "event %u", gathering->count - 1);
 }
 
-/* The append of the events, ready to be part of the commit. */
+/* An append of the events, ready to be part of the commit; with those that are there already. */
 static int prepare_append(struct http_request *request, struct op_delivery *op,
 	const struct transact_fields *given, struct error *err)
 {
 	struct gathering gathering = {.count = 0};
+	struct op_append *append = NULL;
 	struct topic *topic = op_topic_find(http_loop(request), given->topic, 0, err, NULL);
 	int status;
 	if (topic == NULL) {
@@ -255,20 +256,79 @@ static int prepare_append(struct http_request *request, struct op_delivery *op,
 	cloudevent_init(&gathering.event);
 	status = http_fields_each(&given->events, "events", gather_event, &gathering, err);
 	if (status == 0) {
-		op->append = op_append_new(http_loop(request));
-		status = op->append == NULL ? ANNALS_E_NO_MEMORY
-					    : http_batcher_fill(&gathering.batcher, op->append);
+		append = op_append_new(http_loop(request));
+		status = append == NULL ? ANNALS_E_NO_MEMORY
+					: http_batcher_fill(&gathering.batcher, append);
 	}
-	status = status != 0 ? status : op_append_prepare(op->append, given->topic);
+	status = status != 0 ? status : op_append_prepare(append, given->topic);
 	if (status != 0 && err->code == 0) {
 		(void)error_fail(err, status, "%s",
-			op->append != NULL && op->append->op.error.text[0] != 0
-				? op->append->op.error.text
+			append != NULL && append->op.error.text[0] != 0
+				? append->op.error.text
 				: annals_status_text(status));
+	}
+	if (status != 0) {
+		op_release(append != NULL ? &append->op : NULL);
+	} else if (op->append != NULL) {
+		op_append_join(op->append, append);
+	} else {
+		op->append = append;
 	}
 	cloudevent_release(&gathering.event);
 	http_batcher_release(&gathering.batcher);
 	return status;
+}
+
+struct appending {
+	struct http_request *request;
+	struct op_delivery *op;
+	unsigned count;
+};
+
+/* One of several appends, each to a topic of its own. */
+static int prepare_one(void *arg, const struct json_value *element, struct error *err)
+{
+	static const struct http_field fields[] = {
+		{"topic", HTTP_FIELD_TEXT, offsetof(struct transact_fields, topic), 0},
+		{"events", HTTP_FIELD_VALUE, offsetof(struct transact_fields, events), 0},
+	};
+	struct appending *appending = arg;
+	struct transact_fields given = {.topic = {NULL, 0}};
+	int status;
+	if (appending->count++ == APPEND_TOPICS_MAX) {
+		return error_fail(err, ANNALS_E_LIMIT, "a commit appends to at most %u topics",
+			APPEND_TOPICS_MAX);
+	}
+	status = http_fields_read(
+		element->raw, fields, ANNALS_COUNT_OF(fields), &given, &appending->op->texts, err);
+	status = status != 0 ? status
+			     : prepare_append(appending->request, appending->op, &given, err);
+	return status == 0 ? 0 : error_wrap(err, "append %u", appending->count - 1);
+}
+
+static int prepare_several(struct http_request *request, struct op_delivery *op,
+	const struct transact_fields *given, struct error *err)
+{
+	struct appending appending = {request, op, 0};
+	if (given->events.raw.size > 0 || given->topic.size > 0) {
+		return error_fail(err, ANNALS_E_INVALID,
+			"a commit has 'appends', or 'topic' and 'events', not both");
+	}
+	return http_fields_each(&given->appends, "appends", prepare_one, &appending, err);
+}
+
+static void write_appended(struct json_writer *writer, const struct op_append *append)
+{
+	for (size_t i = 0; i < append->request.part_count; i++) {
+		const struct append_part *part = &append->request.parts[i];
+		json_begin_object(writer);
+		json_member_cstring(writer, "topic", append->op.topic->name);
+		json_member_u64(writer, "partition", part->partition);
+		json_member_u64(writer, "offset", part->base_offset);
+		json_member_u64(writer, "count", part->summary.count);
+		json_member_u64(writer, "position", part->base_position);
+		json_end_object(writer);
+	}
 }
 
 static void transacted(struct http_request *request)
@@ -281,14 +341,8 @@ static void transacted(struct http_request *request)
 	json_member_u64(&writer, "settled", op->request.transact.entry_count);
 	json_name(&writer, "appended");
 	json_begin_array(&writer);
-	for (size_t i = 0; op->append != NULL && i < op->append->request.part_count; i++) {
-		const struct append_part *part = &op->append->request.parts[i];
-		json_begin_object(&writer);
-		json_member_u64(&writer, "partition", part->partition);
-		json_member_u64(&writer, "offset", part->base_offset);
-		json_member_u64(&writer, "count", part->summary.count);
-		json_member_u64(&writer, "position", part->base_position);
-		json_end_object(&writer);
+	for (const struct op_append *append = op->append; append != NULL; append = append->next) {
+		write_appended(&writer, append);
 	}
 	json_end_array(&writer);
 	json_end_object(&writer);
@@ -316,6 +370,7 @@ void http_post_group_transaction(struct http_request *request)
 	static const struct http_field fields[] = {
 		{"leases", HTTP_FIELD_VALUE, offsetof(struct transact_fields, leases), 0},
 		{"events", HTTP_FIELD_VALUE, offsetof(struct transact_fields, events), 0},
+		{"appends", HTTP_FIELD_VALUE, offsetof(struct transact_fields, appends), 0},
 		{"topic", HTTP_FIELD_TEXT, offsetof(struct transact_fields, topic), 0},
 		{"checkpointName", HTTP_FIELD_TEXT,
 			offsetof(struct transact_fields, checkpoint_name), 0},
@@ -334,7 +389,9 @@ void http_post_group_transaction(struct http_request *request)
 			     : http_fields_read(buf_bytes(&request->body), fields,
 				       ANNALS_COUNT_OF(fields), &given, &op->texts, &err);
 	status = status != 0 ? status : http_delivery_read_leases(op, &given.leases, &err);
-	if (status == 0 && given.events.raw.size > 0) {
+	if (status == 0 && given.appends.raw.size > 0) {
+		status = prepare_several(request, op, &given, &err);
+	} else if (status == 0 && given.events.raw.size > 0) {
 		status = prepare_append(request, op, &given, &err);
 	}
 	status = status != 0 ? status : keep_text(op, &given.checkpoint_name);

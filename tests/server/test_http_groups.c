@@ -85,6 +85,46 @@ START_TEST(test_http_groups_park_and_replay)
 }
 END_TEST
 
+/* Outputs to several topics, with dedupe in one: a repeat of all but one of them. */
+START_TEST(test_http_groups_transactions_over_topics)
+{
+	static const char *const event =
+		"{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"/s\",\"type\":\"y\"}";
+	char rest[600];
+	ask_for(201, "PUT", "/v1/topics/known", NULL, "{\"dedupe\":{\"age\":\"1h\"}}");
+	(void)snprintf(rest, sizeof(rest),
+		",\"appends\":[{\"topic\":\"known\",\"events\":[%s]},"
+		"{\"topic\":\"out\",\"events\":[%s,%s]}]",
+		event, event, event);
+	for (unsigned round = 0; round < 2; round++) {
+		const char *text = ask_for(200, "POST", "/v1/groups/g/poll", NULL, "{\"max\":1}");
+		const char *lease = lease_of(text, 0);
+		text = ask_for(200, "POST", "/v1/groups/g/transactions", NULL, body(rest, lease));
+		ck_assert_uint_eq(json_number(text, "settled"), 1);
+		ck_assert_ptr_nonnull(strstr(text, "{\"topic\":\"known\""));
+		ck_assert_ptr_nonnull(strstr(text, "{\"topic\":\"out\""));
+		ask_problem(409, "lease-lost", "nothing was done", "POST",
+			"/v1/groups/g/transactions", NULL, body(rest, lease));
+		text = ask_for(200, "GET", "/v1/topics/out", NULL, NULL);
+		ck_assert_uint_eq(json_number(text, "endOffset"), 2 * (round + 1));
+		text = ask_for(200, "GET", "/v1/topics/known", NULL, NULL);
+		ck_assert_uint_eq(json_number(text, "endOffset"), 1);
+	}
+	/* Refused as a whole: the lease is still held. */
+	const char *text = ask_for(200, "POST", "/v1/groups/g/poll", NULL, "{\"max\":1}");
+	const char *lease = lease_of(text, 0);
+	(void)snprintf(rest, sizeof(rest),
+		",\"appends\":[{\"topic\":\"out\",\"events\":[%s]},"
+		"{\"topic\":\"out\",\"events\":[%s]}]",
+		event, event);
+	ask_problem(400, "invalid-argument", "twice", "POST", "/v1/groups/g/transactions", NULL,
+		body(rest, lease));
+	ask_for(200, "POST", "/v1/groups/g/acknowledge", NULL, body("", lease));
+	text = ask_for(200, "GET", "/v1/topics/out", NULL, NULL);
+	ck_assert_uint_eq(json_number(text, "endOffset"), 4);
+}
+END_TEST
+
 START_TEST(test_http_groups_transactions)
 {
 	const char *text = ask_for(200, "POST", "/v1/groups/g/poll", NULL, "{\"max\":1}");
@@ -262,6 +302,15 @@ START_TEST(test_http_groups_wrong_values)
 			"{\"leases\":[\"1.0.0.1\"]}"},
 		{404, "unknown-topic", "'none'", "POST", "/v1/groups/g/transactions",
 			"{\"leases\":[\"1.0.0.1\"],\"topic\":\"none\",\"events\":[{}]}"},
+		{404, "unknown-topic", "append 0", "POST", "/v1/groups/g/transactions",
+			"{\"leases\":[\"1.0.0.1\"],\"appends\":[{\"topic\":\"none\",\"events\":["
+			"]}]}"},
+		{400, "invalid-argument", "not both", "POST", "/v1/groups/g/transactions",
+			"{\"leases\":[\"1.0.0.1\"],\"topic\":\"out\",\"appends\":[]}"},
+		{400, "invalid-argument", "'appends' is no array", "POST",
+			"/v1/groups/g/transactions", "{\"leases\":[\"1.0.0.1\"],\"appends\":7}"},
+		{400, "invalid-argument", "no batch", "POST", "/v1/groups/g/transactions",
+			"{\"leases\":[\"1.0.0.1\"],\"appends\":[{\"topic\":\"out\"}]}"},
 		{400, "malformed", "event 0", "POST", "/v1/groups/g/transactions",
 			"{\"leases\":[\"1.0.0.1\"],\"topic\":\"out\",\"events\":[{}]}"},
 		{400, "invalid-argument", "both", "POST", "/v1/groups/g/seek", "{\"offset\":0}"},
@@ -325,6 +374,7 @@ START_TEST(test_http_groups_errors)
 END_TEST
 
 SUITE_MAIN("http_groups", setup, server_teardown, test_http_groups_poll_and_acknowledge,
-	test_http_groups_park_and_replay, test_http_groups_transactions, test_http_groups_seek,
-	test_http_groups_members, test_http_groups_members_commit, test_http_groups_wrong_group,
+	test_http_groups_park_and_replay, test_http_groups_transactions,
+	test_http_groups_transactions_over_topics, test_http_groups_seek, test_http_groups_members,
+	test_http_groups_members_commit, test_http_groups_wrong_group,
 	test_http_groups_wrong_values, test_http_groups_errors)
