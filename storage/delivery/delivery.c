@@ -1,8 +1,10 @@
 /* The delivery thread: requests in, commits out, answers after them. */
 #include "completion.h"
 #include "delivery_internal.h"
+#include "shard.h"
 
 #include <annals/clock.h>
+#include <annals/fault.h>
 #include <annals/thread.h>
 #include <assert.h>
 #include <stdio.h>
@@ -225,6 +227,9 @@ static void commit(struct delivery *delivery)
 		return;
 	}
 	delivery->commit_is_next = false;
+	if (ANNALS_MUTATION("answer_before_commit")) {
+		completion_push_all(&delivery->answers);
+	}
 	if (gather(delivery) != 0) {
 		return; /* memory is short: what is marked stays marked */
 	}
@@ -246,6 +251,9 @@ static void commit(struct delivery *delivery)
 static void commit_returned(struct delivery *delivery, int status)
 {
 	delivery->commit_in_flight = false;
+	if (ANNALS_MUTATION("drop_refused_commits") && status == ANNALS_E_STORAGE_FULL) {
+		status = 0;
+	}
 	if (status == ANNALS_E_OVERLOADED || status == ANNALS_E_STORAGE_FULL ||
 		status == ANNALS_E_NO_MEMORY) {
 		delivery->commit_refused = true;
@@ -460,50 +468,67 @@ static bool is_idle(const struct delivery *delivery)
 	       delivery->watches == 0 && delivery->reads == 0 && delivery->passed_on == 0;
 }
 
+/* One turn; false when it is closing and nothing is left to wait for. */
+static bool turn(struct delivery *delivery, uint64_t *ret_next_us)
+{
+	bool stopping, checked;
+
+	(void)pthread_mutex_lock(&delivery->mutex);
+	stopping = delivery->stopping;
+	(void)pthread_mutex_unlock(&delivery->mutex);
+	take_completions(delivery);
+	if (stopping) {
+		wind_up(delivery);
+		*ret_next_us = delivery_now_us(delivery) + RETRY_US;
+		return !is_idle(delivery);
+	}
+	if (delivery->failed) {
+		static const char text[] = "delivery is stopped: storage failed";
+		fail_all(&delivery->requests, ANNALS_E_UNAVAILABLE, text);
+		fail_all(&delivery->answers, ANNALS_E_UNAVAILABLE, text);
+		*ret_next_us = delivery_now_us(delivery) + CHECK_US;
+		return true;
+	}
+	checked = groups_check(delivery);
+	(void)delivery_run_timers(delivery);
+	if (checked) {
+		run_requests(delivery);
+		delivery_start_transactions(delivery);
+	}
+	commit(delivery);
+	*ret_next_us = delivery->next_timer_us; /* the requests may have brought it nearer */
+	groups_publish(delivery);
+	if (delivery->commit_refused) {
+		*ret_next_us = ANNALS_MIN(*ret_next_us, delivery->commit_retry_us);
+	}
+	return true;
+}
+
+static void finish(struct delivery *delivery)
+{
+	fail_all(&delivery->committing_answers, ANNALS_E_OUTCOME_UNKNOWN, "delivery is closing");
+	fail_all(&delivery->answers, ANNALS_E_UNAVAILABLE, "delivery is closing");
+}
+
 static void *run(void *arg)
 {
 	struct delivery *delivery = arg;
 	uint64_t next_us = 0;
-	bool stopping, checked;
 
 	thread_set_name("annals-deliver");
-	for (;;) {
+	do {
 		sleep_until(delivery, next_us);
-		(void)pthread_mutex_lock(&delivery->mutex);
-		stopping = delivery->stopping;
-		(void)pthread_mutex_unlock(&delivery->mutex);
-		take_completions(delivery);
-		if (stopping) {
-			wind_up(delivery);
-			if (is_idle(delivery)) {
-				break;
-			}
-			next_us = delivery_now_us(delivery) + RETRY_US;
-			continue;
-		}
-		if (delivery->failed) {
-			static const char text[] = "delivery is stopped: storage failed";
-			fail_all(&delivery->requests, ANNALS_E_UNAVAILABLE, text);
-			fail_all(&delivery->answers, ANNALS_E_UNAVAILABLE, text);
-			next_us = delivery_now_us(delivery) + CHECK_US;
-			continue;
-		}
-		checked = groups_check(delivery);
-		(void)delivery_run_timers(delivery);
-		if (checked) {
-			run_requests(delivery);
-			delivery_start_transactions(delivery);
-		}
-		commit(delivery);
-		next_us = delivery->next_timer_us; /* the requests may have brought it nearer */
-		groups_publish(delivery);
-		if (delivery->commit_refused) {
-			next_us = ANNALS_MIN(next_us, delivery->commit_retry_us);
-		}
-	}
-	fail_all(&delivery->committing_answers, ANNALS_E_OUTCOME_UNKNOWN, "delivery is closing");
-	fail_all(&delivery->answers, ANNALS_E_UNAVAILABLE, "delivery is closing");
+	} while (turn(delivery, &next_us));
+	finish(delivery);
 	return NULL;
+}
+
+bool delivery_turn(struct delivery *delivery)
+{
+	uint64_t next_us;
+
+	sleep_until(delivery, 0);
+	return turn(delivery, &next_us);
 }
 
 static void release(struct delivery *delivery)
@@ -547,7 +572,9 @@ int delivery_open(struct store *store, struct delivery **ret, struct error *err)
 	list_init(&delivery->committing_answers);
 	batch_reader_reset(&delivery->again);
 	status = groups_load(delivery, err);
-	if (status == 0 && pthread_create(&delivery->thread, NULL, run, delivery) != 0) {
+	delivery->stepped = store_shard(store)->options.stepped;
+	if (status == 0 && !delivery->stepped &&
+		pthread_create(&delivery->thread, NULL, run, delivery) != 0) {
 		status = error_fail(err, ANNALS_E_IO, "cannot start the delivery thread");
 	}
 	if (status != 0) {
@@ -567,6 +594,13 @@ void delivery_close(struct delivery *delivery)
 	delivery->stopping = true;
 	(void)pthread_cond_signal(&delivery->wake);
 	(void)pthread_mutex_unlock(&delivery->mutex);
-	(void)pthread_join(delivery->thread, NULL);
+	if (delivery->stepped) {
+		while (delivery_turn(delivery)) {
+			(void)writer_turn(store_shard(delivery->store));
+		}
+		finish(delivery);
+	} else {
+		(void)pthread_join(delivery->thread, NULL);
+	}
 	release(delivery);
 }

@@ -151,6 +151,7 @@ struct group {
 struct delivery {
 	struct store *store;
 	pthread_t thread;
+	bool stepped; /* the store is: there is no thread */
 	uint64_t wall_base_us, monotonic_base_ns;
 	/* guarded by mutex */
 	pthread_mutex_t mutex;
@@ -188,6 +189,9 @@ struct delivery {
 };
 
 uint64_t delivery_now_us(const struct delivery *delivery);
+/* One turn over a stepped store: takes what came in and what storage answered, runs timers, hands
+ * rows to the writer. False when it is closing and storage has nothing of it any more. */
+bool delivery_turn(struct delivery *delivery);
 /* The request leaves with the next commit. */
 void delivery_answer(struct delivery *delivery, struct delivery_request *request, int status,
 	const char *format, ...) ANNALS_PRINTF(4, 5);

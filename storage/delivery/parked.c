@@ -9,6 +9,7 @@
  */
 #include "delivery_internal.h"
 
+#include <annals/fault.h>
 #include <stdlib.h>
 
 #define VERSION 1u
@@ -312,7 +313,7 @@ static void keep_copy(struct group_partition *at, const struct item *item)
 	struct read_event event = {.offset = item->offset};
 	struct buf scratch = BUF_INIT;
 
-	if (reason.size == 0) {
+	if (reason.size == 0 && !ANNALS_MUTATION("park_without_reason")) {
 		reason = bytes_text("not acknowledged in time, or refused without a reason");
 	}
 	if (delivery_read_again(at, item->offset, &event, &scratch) != 1) {

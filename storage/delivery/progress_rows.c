@@ -10,6 +10,8 @@
  */
 #include "progress.h"
 
+#include <annals/fault.h>
+
 #include <annals/varint.h>
 #include <stdlib.h>
 
@@ -257,6 +259,9 @@ static int read_item(struct progress *progress, struct reader *reader, uint64_t 
 		/* Written by a commit that did not move the cursor: nobody was told. */
 		member_names_unref(progress->members, loaded.member);
 		return 0;
+	}
+	if (ANNALS_MUTATION("forget_leases") && state == ITEM_LEASED) {
+		state = ITEM_READY;
 	}
 	/* The timer must be known before the item takes its place in a heap. */
 	status =

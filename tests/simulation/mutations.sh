@@ -8,7 +8,8 @@ bad=0
 
 "$simulate" --seeds 100 || bad=1
 for bug in acknowledge_before_sync acknowledge_before_write publish_before_sync keep_staged_effects forget_ids \
-	forget_rows trim_unsettled; do
+	forget_rows trim_unsettled watermark_outside forget_leases answer_before_commit drop_refused_commits park_without_reason \
+	believe_old_leases forget_acknowledgements; do
 	if output=$(ANNALS_MUTATION=$bug "$simulate" --seeds 300); then
 		echo "$bug: NOT FOUND"
 		bad=1

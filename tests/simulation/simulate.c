@@ -1,8 +1,9 @@
 /*
  * The storage engine, step by step in one thread: a seed decides who submits what, when the writer
  * and the settler have their turns, how time goes on, at which call the disk fails and what it
- * forgets; after each crash the store recovers and everything readable is compared with a model of
- * what was promised (I1-I7, I11, I12 of docs/durability.md). The engine is the real one, with
+ * forgets, and at which call LMDB's file is cut off; after each crash the store recovers and
+ * everything readable is compared with a model of what was promised (I1-I7, I11, I12 of
+ * docs/durability.md; for delivery: workers.h). The engine is the real one, with
  * struct store_options.stepped; only the journal's disk (disk.c) and the clock are simulated.
  *
  *   simulate [--seeds N] [--seed FIRST] [--jobs N]
@@ -11,7 +12,9 @@
  * life again, step for step.
  */
 #include "disk.h"
+#include "lmdb_cut.h"
 #include "shard.h"
+#include "workers.h"
 
 #include <annals/clock.h>
 #include <annals/crc32c.h>
@@ -32,7 +35,7 @@
 #define LOGS (TOPICS * PARTITIONS)
 #define REQUESTS_MAX 400u
 #define LIVES 5u
-#define STEPS_MAX 60u
+#define STEPS_MAX 100u
 #define ROW_KEY "simulated/lease"
 #define GROUP "simulated"
 
@@ -134,6 +137,21 @@ static uint64_t hash_of(struct bytes body)
 
 /* ---- Opening ---- */
 
+static uint64_t trim_asked(unsigned log)
+{
+	return sim.logs[log].first_asked;
+}
+
+static uint64_t now_us(void)
+{
+	return simulated_wall(NULL);
+}
+
+static void advance_us(uint64_t us)
+{
+	sim.monotonic_ns += us * 1000;
+}
+
 static void open_store(void)
 {
 	struct store_options options;
@@ -147,7 +165,7 @@ static void open_store(void)
 	options.disk_reserve_bytes = 0;
 	options.stepped = true;
 	if (store_open(&options, &sim.store, &err) != 0) {
-		fail("it does not open: %s", err.text);
+		fail("I1: it does not open: %s", err.text);
 	}
 }
 
@@ -572,6 +590,7 @@ static void judge(void)
 	judge_requests();
 	judge_row();
 	judge_offsets();
+	workers_judge();
 }
 
 /* ---- A life ---- */
@@ -582,7 +601,7 @@ static void step(void)
 	bool for_work;
 
 	sim.monotonic_ns += 1000 + draw(20000000);
-	switch (draw(12)) {
+	switch (draw(18)) {
 	case 0:
 	case 1:
 	case 2:
@@ -602,6 +621,16 @@ static void step(void)
 	case 8:
 		judge();
 		break;
+	case 9:
+	case 10:
+	case 11:
+		workers_ask();
+		break;
+	case 12:
+	case 13:
+	case 14:
+		workers_turn();
+		break;
 	default:
 		(void)writer_turn(shard);
 	}
@@ -610,8 +639,12 @@ static void step(void)
 
 static void crash(void)
 {
+	/* What delivery still waits for is answered, and not written. */
+	disk_strike(DISK_WRITE_LOST, 0);
+	workers_close();
 	store_close(sim.store);
 	sim.store = NULL;
+	lmdb_cut_disarm();
 	take_answers();
 	for (size_t i = 0; i < sim.request_count; i++) {
 		sim.requests[i]->was_unknown = sim.requests[i]->fate == FATE_MAYBE;
@@ -645,7 +678,14 @@ static void live(void)
 	open_store();
 	if (sim.life == 0) {
 		create_topics();
+		workers_init(&(struct workers_host){.random = &sim.random,
+			.topic_ids = {sim.topic_ids[0], sim.topic_ids[1]},
+			.trim_asked = trim_asked,
+			.now_us = now_us,
+			.advance_us = advance_us,
+			.fail = fail});
 	}
+	workers_open(sim.store, sim.life == 0);
 	judge();
 	if (sim.life > 0) {
 		retry();
@@ -654,11 +694,14 @@ static void live(void)
 	if (draw(4) != 0) {
 		disk_strike((enum disk_fault)draw(DISK_FAULTS), (unsigned)draw(8));
 	}
+	if (draw(3) == 0) {
+		lmdb_cut_arm((unsigned)draw(24), draw(2) == 0);
+	}
 	for (sim.step = 0; sim.step < steps; sim.step++) {
 		char reason[256];
 		step();
 		if (shard_state(store_shard(sim.store), reason) == STORE_READ_ONLY) {
-			if (draw(2) == 0) {
+			if (draw(2) == 0 && !lmdb_cut_is_dead()) {
 				judge(); /* reads go on */
 			}
 			break;
@@ -693,8 +736,12 @@ static void run_seed(uint64_t seed)
 	}
 	sim.step = 0;
 	open_store();
+	workers_open(sim.store, false);
 	judge();
+	workers_drain();
+	workers_close();
 	store_close(sim.store);
+	workers_release();
 	completion_queue_release(&sim.queue);
 	for (size_t i = 0; i < sim.request_count; i++) {
 		append_request_release(&sim.requests[i]->append);

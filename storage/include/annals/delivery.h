@@ -20,8 +20,8 @@
 
 struct delivery;
 
-/* Loads all groups and starts the thread. ANNALS_E_NO_MEMORY, ANNALS_E_IO, ANNALS_E_CORRUPT_DATA.
- */
+/* Loads all groups and starts the thread (none over a stepped store, whose caller gives delivery
+ * its turns). ANNALS_E_NO_MEMORY, ANNALS_E_IO, ANNALS_E_CORRUPT_DATA. */
 int delivery_open(struct store *store, struct delivery **ret, struct error *err) ANNALS_MUST_CHECK;
 /* Before store_close(): answers what waits with ANNALS_E_UNAVAILABLE, stops the thread. NULL is a
  * no-op. */
