@@ -24,6 +24,7 @@ static void pump(struct http_request *request);
 static void free_read(void *work)
 {
 	struct http_read *read = work;
+	http_search_stop(read);
 	topic_unref(read->topic);
 	buf_release(&read->batches);
 	buf_release(&read->out);

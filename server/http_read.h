@@ -35,6 +35,8 @@ struct http_read {
 	uint64_t count;                    /* events in `out` */
 	uint32_t slices;                   /* looked at */
 	struct buf text;                   /* events of one batch */
+	struct http_request *request;
+	struct loop_task again; /* the next slice, after others had their turn */
 };
 
 /* Asks for the next slice. 1: it is there already, 0: `done` will be called or the request is gone.
@@ -49,5 +51,7 @@ void http_read_take(struct http_request *request);
  * to go on: it ends with `limit` events, 512 KiB, or 16 looks into storage.
  */
 void http_search_start(struct http_request *request);
+/* Stops a search that waits for its turn; harmless for all others. */
+void http_search_stop(struct http_read *read);
 
 #endif

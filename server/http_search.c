@@ -181,47 +181,58 @@ static void send_page(struct http_request *request)
 	http_send(request, &body);
 }
 
+/* One slice in a turn of the loop: its events may be many. */
 static void slice_done(struct op *op)
 {
 	struct http_request *request = op->arg;
 	struct http_read *read = request->work;
-	for (;;) {
-		const struct op_read *done = (const struct op_read *)request->op;
-		int status;
-		if (done->op.status != 0 && read->slices > 0) {
-			/* The next page meets it at its beginning, and says what it is. */
-			request->op = NULL;
-			op_release(op);
-			send_page(request);
-			return;
-		}
-		if (done->op.status != 0) {
-			http_op_problem(request, request->op);
-			return;
-		}
-		read->first_offset = done->request.first_offset;
-		read->end_offset = done->request.end_offset;
-		http_read_take(request);
-		status = read->backwards ? fill_backwards(read) : fill_forwards(read);
-		if (status != 0) {
-			http_problem(request, status, NULL, NULL);
-			return;
-		}
-		if (is_full(read) || is_through(read) || ++read->slices >= SLICES_MAX) {
-			send_page(request);
-			return;
-		}
-		if (http_read_ask(request, slice_done, HTTP_READ_SLICE_BYTES, 0) == 0) {
-			return;
-		}
-		op = request->op;
+	int status;
+	if (op->status != 0 && read->slices > 0) {
+		/* The next page meets it at its beginning, and says what it is. */
+		request->op = NULL;
+		op_release(op);
+		send_page(request);
+		return;
+	}
+	if (op->status != 0) {
+		http_op_problem(request, op);
+		return;
+	}
+	read->first_offset = ((const struct op_read *)op)->request.first_offset;
+	read->end_offset = ((const struct op_read *)op)->request.end_offset;
+	http_read_take(request);
+	status = read->backwards ? fill_backwards(read) : fill_forwards(read);
+	if (status != 0) {
+		http_problem(request, status, NULL, NULL);
+	} else if (is_full(read) || is_through(read) || ++read->slices >= SLICES_MAX) {
+		send_page(request);
+	} else {
+		loop_defer(http_loop(request), &read->again);
+	}
+}
+
+static void ask_again(struct loop_task *task)
+{
+	struct http_read *read = ANNALS_CONTAINER_OF(task, struct http_read, again);
+	struct http_request *request = read->request;
+	if (http_read_ask(request, slice_done, HTTP_READ_SLICE_BYTES, 0) == 1) {
+		slice_done(request->op);
 	}
 }
 
 void http_search_start(struct http_request *request)
 {
-	const struct http_read *read = request->work;
+	struct http_read *read = request->work;
+	read->request = request;
+	loop_task_init(&read->again, ask_again);
 	if (http_read_ask(request, slice_done, HTTP_READ_SLICE_BYTES, read->wait_us) == 1) {
 		slice_done(request->op);
+	}
+}
+
+void http_search_stop(struct http_read *read)
+{
+	if (read->request != NULL) {
+		loop_task_cancel(&read->again);
 	}
 }

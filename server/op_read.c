@@ -5,6 +5,8 @@
 
 #define READ_BYTES_MAX (1u << 20) /* what storage honours */
 #define READ_ROUNDS_MAX 4
+/* What a filter looks through in one turn: compressed events may be twenty times as many bytes. */
+#define FILTER_BYTES_MAX (256u << 10)
 
 /* ---- Decompression for readers who do not take a codec ---- */
 
@@ -230,6 +232,9 @@ int op_read_start(struct op_read *read, struct bytes topic, uint32_t topic_id)
 	}
 	if (read->bytes_max != 0 && read->bytes_max < bytes_max) {
 		bytes_max = read->bytes_max;
+	}
+	if (read->filter != NULL) {
+		bytes_max = ANNALS_MIN(bytes_max, FILTER_BYTES_MAX);
 	}
 	read->request.topic_id = op->topic->id;
 	read->request.partition = read->partition;

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 
 /* What a filter may keep back before others have their turn. */
-#define SKIPPED_BYTES_MAX (1u << 20)
+#define SKIPPED_BYTES_MAX (128u << 10)
 #define PUSH_BYTES_MAX (256u << 10)
 #define CREDIT_MAX (1ll << 62)
 
