@@ -66,6 +66,9 @@ runs 3 read none
 runs 0 read t --from latest && same 'latest' "$(cat "$work/out")" ''
 runs 0 read t --from -1h --limit 2 && same 'limit' "$(wc -l <"$work/out")" 2
 runs 0 read t --from 2001-01-01T00:00:00Z --type b --output raw && same 'type' "$(cat "$work/out")" x
+runs 0 read t --type-prefix b --output raw && same 'type prefix' "$(cat "$work/out")" x
+runs 0 read t --tag none --output raw && same 'no such tag' "$(cat "$work/out")" ''
+runs 2 read t --tag "$(seq -s, 33)" && shows err 'at most 32 tags'
 runs 0 read t --key k --output table && same 'a table elsewhere than on a terminal' "$(head -n 2 "$work/out" | cut -f1,2,4- | tr '\t\n' ',;')" \
 	'partition,offset,type,key,data;0,0,a,k,{"n":1};'
 grep -q "$(printf '\033')" "$work/out" && fail 'colours elsewhere than on a terminal'
