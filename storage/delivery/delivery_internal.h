@@ -209,14 +209,27 @@ void groups_release(struct delivery *delivery);
 int group_make(struct delivery *delivery, const char *name, const struct group_config *config,
 	struct group **ret) ANNALS_MUST_CHECK;
 int group_write(struct group *group) ANNALS_MUST_CHECK;
+void group_use_config(struct group *group, const struct group_config *config);
+/* Out of the list, with all that is its; not its rows. */
+void group_free(struct group *group);
+int group_partition_make(struct group *group, uint32_t topic_id, uint32_t partition,
+	uint64_t cursor, struct group_partition **ret) ANNALS_MUST_CHECK;
+/* Marks the rows of a group's partitions as deleted, those of one topic or (NULL) of all. */
+int group_delete_rows(struct delivery *delivery, uint32_t group_id, const uint32_t *topic_id);
+/* All but the settings, as far as memory suffices: rows of a number that nobody has are dust. */
+void group_delete_all_rows(struct delivery *delivery, uint32_t group_id);
 /* Partitions that topics have gained; topics that are gone. False: one is gone and what is left of
  * it cannot go before a commit returns; no request may see it meanwhile. */
 bool groups_check(struct delivery *delivery);
+void group_partition_free(struct group_partition *at);
+
+/* group_requests.c */
 void group_put(struct delivery *delivery, struct group_put_request *request);
 void group_delete(struct delivery *delivery, struct group_describe_request *request);
+
+/* group_describe.c */
 void group_describe(struct delivery *delivery, struct group_describe_request *request);
 void groups_publish(struct delivery *delivery);
-void group_partition_free(struct group_partition *at);
 
 /* scan.c */
 /* The next event at or after `offset`: 1, 0 at the end, ANNALS_E_OFFSET_GONE with *ret_first,

@@ -14,7 +14,6 @@
 
 #define VERSION 1u
 #define FIXED_BYTES (1 + 4 + 1 + 1 + 4 + 6 * 8 + 16 + 4)
-#define PUBLISH_US 250000u
 #define CHECK_US 500000u
 
 void group_config_init(struct group_config *config, enum group_mode mode)
@@ -78,7 +77,7 @@ static struct group *group_new(struct delivery *delivery, const char *name)
 	return group;
 }
 
-static void use_config(struct group *group, const struct group_config *config)
+void group_use_config(struct group *group, const struct group_config *config)
 {
 	group->config = *config;
 	group->settings = (struct progress_settings){config->attempts_max, config->backoff_first_us,
@@ -90,7 +89,7 @@ static bool comes_before(const struct group_partition *a, const struct group_par
 	return a->topic_id != b->topic_id ? a->topic_id < b->topic_id : a->partition < b->partition;
 }
 
-static int partition_make(struct group *group, uint32_t topic_id, uint32_t partition,
+int group_partition_make(struct group *group, uint32_t topic_id, uint32_t partition,
 	uint64_t cursor, struct group_partition **ret)
 {
 	struct group_partition *at = calloc(1, sizeof(*at));
@@ -156,7 +155,7 @@ static void partition_remove(struct group_partition *at)
 	}
 }
 
-static void group_free(struct group *group)
+void group_free(struct group *group)
 {
 	while (!list_is_empty(&group->partitions)) {
 		partition_remove(LIST_ENTRY(group->partitions.next, struct group_partition, node));
@@ -236,7 +235,7 @@ static int group_read(struct group *group, struct bytes row)
 	for (uint32_t i = 0; i < config.topic_count; i++, at += 4) {
 		config.topic_ids[i] = load_u32(at);
 	}
-	use_config(group, &config);
+	group_use_config(group, &config);
 	return 0;
 }
 
@@ -258,7 +257,7 @@ int group_make(struct delivery *delivery, const char *name, const struct group_c
 	group->id = delivery->next_group_id + 1;
 	group->created_us = delivery_now_us(delivery);
 	random_bytes(group->hash_key, sizeof(group->hash_key));
-	use_config(group, config);
+	group_use_config(group, config);
 	store_u32(next, group->id);
 	status = row_batch_add(&delivery->rows, row_key_bytes(&key), bytes_of(next, 4));
 	status = status != 0 ? status : group_write(group);
@@ -313,7 +312,7 @@ static int load_head(void *arg, struct bytes key, struct bytes value)
 		return ANNALS_E_CORRUPT_DATA;
 	}
 	topic_id = load_u32_be(key.data + 6);
-	status = partition_make(group, topic_id, load_u32_be(key.data + 10), 0, &at);
+	status = group_partition_make(group, topic_id, load_u32_be(key.data + 10), 0, &at);
 	return status != 0 ? status : progress_load_head(&at->progress, value);
 }
 
@@ -420,7 +419,7 @@ static int delete_row(void *arg, struct bytes key, struct bytes value)
 static const enum row_kind kinds_by_place[] = {ROW_HEAD, ROW_SLICE, ROW_PARKED, ROW_ATTEMPTS};
 
 /* Rows of a group, or of one of its topics. */
-static int delete_rows(struct delivery *delivery, uint32_t group_id, const uint32_t *topic_id)
+int group_delete_rows(struct delivery *delivery, uint32_t group_id, const uint32_t *topic_id)
 {
 	struct row_deletion deletion = {delivery, 0};
 	uint8_t topic[4];
@@ -438,6 +437,21 @@ static int delete_rows(struct delivery *delivery, uint32_t group_id, const uint3
 	return status;
 }
 
+void group_delete_all_rows(struct delivery *delivery, uint32_t group_id)
+{
+	static const enum row_kind others[] = {ROW_CHECKPOINT, ROW_GENERATION, ROW_FINISHED};
+
+	(void)group_delete_rows(delivery, group_id, NULL);
+	for (size_t i = 0; i < ANNALS_COUNT_OF(others); i++) {
+		struct row_deletion deletion = {delivery, 0};
+		struct row_key key = row_key_group(others[i], group_id, bytes_of(NULL, 0));
+		if (store_row_scan(delivery->store, row_key_bytes(&key), bytes_of(NULL, 0), 0,
+			    delete_row, &deletion, NULL) != 0) {
+			break;
+		}
+	}
+}
+
 static void check_topic(struct group *group, uint32_t topic_id)
 {
 	struct topic *topic = store_topic_find_id(group->delivery->store, topic_id);
@@ -450,7 +464,7 @@ static void check_topic(struct group *group, uint32_t topic_id)
 	}
 	if (topic != NULL) {
 		for (; have < topic->config.partitions &&
-			partition_make(group, topic_id, have, 0, &at) == 0;
+			group_partition_make(group, topic_id, have, 0, &at) == 0;
 			have++) {
 			delivery_mark(at);
 		}
@@ -479,7 +493,7 @@ static bool remove_gone(struct group *group)
 		}
 		/* Rows that are on their way would come after their deletion. */
 		if (delivery->transactions_in_flight > 0 || delivery->commit_in_flight ||
-			delete_rows(delivery, group->id, &at->topic_id) != 0) {
+			group_delete_rows(delivery, group->id, &at->topic_id) != 0) {
 			return false;
 		}
 		partition_remove(at);
@@ -514,403 +528,4 @@ bool groups_check(struct delivery *delivery)
 		delivery->topics_removed = removed;
 	}
 	return all;
-}
-
-/* ---- Requests ---- */
-
-static const char *config_problem(struct delivery *delivery, const struct group_config *config)
-{
-	if (config->mode != GROUP_BY_EVENT && config->mode != GROUP_BY_OFFSET) {
-		return "a group delivers by event or by offset";
-	}
-	if (config->mode == GROUP_BY_EVENT &&
-		(config->topic_count == 0 || config->topic_count > GROUP_TOPICS_MAX)) {
-		return "a group by event has 1 to 64 topics";
-	}
-	if (config->mode == GROUP_BY_OFFSET && config->topic_count != 0) {
-		return "members of a group by offset name its topics when they join";
-	}
-	if (config->lease_us < LEASE_US_MIN || config->lease_us > LEASE_US_MAX) {
-		return "a lease has 1 ms to 12 h";
-	}
-	if (config->backoff_first_us > DELAY_US_MAX || config->backoff_max_us > DELAY_US_MAX ||
-		config->backoff_first_us > config->backoff_max_us) {
-		return "the back-off rises from its first to its last value, at most 30 days";
-	}
-	if (config->attempts_max > 10000) {
-		return "an event is parked after at most 10,000 attempts";
-	}
-	if (config->session_us < 1000000 || config->session_us > UINT64_C(3600000000)) {
-		return "a session has 1 s to 1 h";
-	}
-	for (uint32_t i = 0; i < config->topic_count; i++) {
-		struct topic *topic = store_topic_find_id(delivery->store, config->topic_ids[i]);
-		if (topic == NULL) {
-			return "one of the group's topics does not exist";
-		}
-		topic_unref(topic);
-		for (uint32_t k = 0; k < i; k++) {
-			if (config->topic_ids[k] == config->topic_ids[i]) {
-				return "a topic is named twice";
-			}
-		}
-	}
-	return NULL;
-}
-
-/* Places the group at the start of topics that it did not have. */
-static int add_topics(struct group *group, enum group_start start)
-{
-	int status = 0;
-
-	for (uint32_t i = 0; i < group->config.topic_count && status == 0; i++) {
-		uint32_t topic_id = group->config.topic_ids[i];
-		struct topic *topic = store_topic_find_id(group->delivery->store, topic_id);
-		uint32_t count = topic == NULL ? 0 : topic->config.partitions;
-		topic_unref(topic);
-		for (uint32_t k = 0; k < count && status == 0; k++) {
-			struct partition_info info = {0};
-			struct group_partition *at = group_partition_find(group, topic_id, k);
-			if (at != NULL || store_partition_info(group->delivery->store, topic_id, k,
-						  &info) != 0) {
-				continue;
-			}
-			status = partition_make(group, topic_id, k,
-				start == GROUP_START_LATEST ? info.end_offset : info.first_offset,
-				&at);
-			if (status == 0) {
-				delivery_mark(at);
-			}
-		}
-	}
-	return status;
-}
-
-void group_put(struct delivery *delivery, struct group_put_request *request)
-{
-	struct delivery_request *base = &request->delivery;
-	struct group *group = group_find(delivery, bytes_text(base->group));
-	const char *problem = config_problem(delivery, &request->config);
-	struct error err = {0, ""};
-	struct list_node *node;
-	int status = 0;
-
-	request->created = group == NULL;
-	if (group_name_check(bytes_text(base->group), &err) != 0) {
-		delivery_answer(delivery, base, ANNALS_E_INVALID, "%s", err.text);
-		return;
-	}
-	if (problem != NULL) {
-		delivery_answer(delivery, base, ANNALS_E_INVALID, "%s", problem);
-		return;
-	}
-	if (group != NULL && group->config.mode != request->config.mode) {
-		delivery_answer(delivery, base, ANNALS_E_GROUP_MODE,
-			"the group '%s' delivers by %s: that cannot be changed", base->group,
-			group->config.mode == GROUP_BY_EVENT ? "event" : "offset");
-		return;
-	}
-	if (group == NULL) {
-		status = group_make(delivery, base->group, &request->config, &group);
-	} else {
-		for (uint32_t i = 0; i < group->config.topic_count; i++) {
-			bool kept = false;
-			for (uint32_t k = 0; k < request->config.topic_count; k++) {
-				kept |= request->config.topic_ids[k] == group->config.topic_ids[i];
-			}
-			struct topic *topic =
-				store_topic_find_id(delivery->store, group->config.topic_ids[i]);
-			if (!kept && topic != NULL) {
-				problem = topic->name;
-			}
-			topic_unref(topic);
-		}
-		if (problem != NULL) {
-			delivery_answer(delivery, base, ANNALS_E_INVALID,
-				"topics can be added to the group '%s', not taken away",
-				base->group);
-			return;
-		}
-		use_config(group, &request->config);
-		LIST_FOR_EACH (node, &group->partitions) {
-			struct group_partition *at = LIST_ENTRY(node, struct group_partition, node);
-			progress_settings_changed(&at->progress);
-			delivery_mark(at);
-		}
-		status = group_write(group);
-	}
-	status = status != 0 ? status : add_topics(group, request->start);
-	if (status == ANNALS_E_LIMIT) {
-		delivery_answer(delivery, base, status, "there are %u groups: that is the limit",
-			GROUPS_MAX);
-	} else if (status != 0) {
-		delivery_answer(delivery, base, status, "no memory for a group");
-	} else {
-		delivery_answer(delivery, base, 0, NULL);
-	}
-}
-
-void group_delete(struct delivery *delivery, struct group_describe_request *request)
-{
-	struct group *group = group_find(delivery, bytes_text(request->delivery.group));
-	struct row_key key;
-	struct list_node *node;
-	uint32_t id;
-
-	if (group == NULL) {
-		delivery_answer(delivery, &request->delivery, ANNALS_E_UNKNOWN_GROUP,
-			"there is no group '%s'", request->delivery.group);
-		return;
-	}
-	for (;;) {
-		(void)pthread_mutex_lock(&delivery->mutex);
-		node = list_pop(&group->polls);
-		(void)pthread_mutex_unlock(&delivery->mutex);
-		if (node == NULL) {
-			break;
-		}
-		delivery_answer(delivery,
-			&LIST_ENTRY(node, struct poll_request, delivery.waiting)->delivery,
-			ANNALS_E_UNKNOWN_GROUP, "the group '%s' was deleted", group->name);
-	}
-	id = group->id;
-	key = row_key_group(ROW_CONFIG, 0, bytes_text(group->name));
-	/* Without its settings the group is gone; rows of a number that nobody has are dust. */
-	if (row_batch_add(&delivery->rows, row_key_bytes(&key), bytes_of(NULL, 0)) != 0) {
-		delivery_answer(delivery, &request->delivery, ANNALS_E_NO_MEMORY, "no memory");
-		return;
-	}
-	delivery->group_count--;
-	group_free(group);
-	(void)delete_rows(delivery, id, NULL);
-	static const enum row_kind others[] = {ROW_CHECKPOINT, ROW_GENERATION, ROW_FINISHED};
-	for (size_t i = 0; i < ANNALS_COUNT_OF(others); i++) {
-		struct row_deletion deletion = {delivery, 0};
-		key = row_key_group(others[i], id, bytes_of(NULL, 0));
-		if (store_row_scan(delivery->store, row_key_bytes(&key), bytes_of(NULL, 0), 0,
-			    delete_row, &deletion, NULL) != 0) {
-			break;
-		}
-	}
-	delivery_answer(delivery, &request->delivery, 0, NULL);
-}
-
-/* ---- Describing ---- */
-
-static struct group_partition_info describe_partition(struct group_partition *at)
-{
-	struct progress *progress = &at->progress;
-	struct partition_info info = {0};
-	struct group_partition_info out = {
-		.topic_id = at->topic_id, .partition = at->partition, .epoch = progress->epoch};
-
-	if (store_partition_info(at->group->delivery->store, at->topic_id, at->partition, &info) !=
-		0) {
-		info.end_offset = progress->cursor; /* the topic is gone */
-	}
-	out.cursor = progress->cursor;
-	out.floor = progress_floor(progress);
-	out.end = info.end_offset;
-	out.leased = progress->counts[ITEM_LEASED] + progress->counts[ITEM_FINISHING];
-	out.ready = progress->counts[ITEM_READY];
-	out.delayed = progress->counts[ITEM_DELAYED];
-	out.waiting = progress->counts[ITEM_WAITING];
-	out.parked = progress->counts[ITEM_PARKED];
-	out.gone = progress->gone_events;
-	out.lag = (out.end > out.cursor ? out.end - out.cursor : 0) + out.leased + out.ready +
-		  out.delayed + out.waiting;
-	out.is_full = progress_is_full(progress);
-	return out;
-}
-
-static void describe(struct group *group, struct group_info *info)
-{
-	struct list_node *node;
-
-	memset(info, 0, sizeof(*info));
-	memcpy(info->name, group->name, sizeof(info->name));
-	info->config = group->config;
-	info->created_us = group->created_us;
-	LIST_FOR_EACH (node, &group->partitions) {
-		struct group_partition_info one =
-			describe_partition(LIST_ENTRY(node, struct group_partition, node));
-		info->lag += one.lag;
-		info->leased += one.leased;
-		info->ready += one.ready;
-		info->delayed += one.delayed;
-		info->waiting += one.waiting;
-		info->parked += one.parked;
-		info->gone += one.gone;
-	}
-	info->parked_bytes = group->parked_bytes;
-	info->is_paused = group->parked_bytes >= group->config.parked_bytes_max;
-	info->deliveries = group->deliveries;
-	info->redeliveries = group->redeliveries;
-	info->acknowledged = group->acknowledged;
-	info->refused = group->refused;
-	info->expired = group->expired;
-	info->parked_total = group->parked_total;
-	info->generation = group->generation;
-	info->member_count = group->member_count;
-	(void)pthread_mutex_lock(&group->delivery->mutex);
-	LIST_FOR_EACH (node, &group->polls) {
-		info->waiting_polls++;
-	}
-	(void)pthread_mutex_unlock(&group->delivery->mutex);
-}
-
-/* Age of the oldest event that is not finished. */
-static uint64_t lag_us(struct group_partition *at)
-{
-	struct batch_reader reader = {0};
-	struct read_event event;
-	struct partition_info info;
-	uint64_t first, floor = progress_floor(&at->progress), age = 0;
-	uint64_t now_us = delivery_now_us(at->group->delivery);
-
-	if (store_partition_info(at->group->delivery->store, at->topic_id, at->partition, &info) ==
-			0 &&
-		floor < info.end_offset) {
-		floor = ANNALS_MAX(floor, info.first_offset);
-		batch_reader_reset(&reader);
-		if (batch_reader_next(&reader, at, floor, true, &event, &first) == 1 &&
-			event.recorded_us < now_us) {
-			age = now_us - event.recorded_us;
-		}
-		batch_reader_release(&reader);
-	}
-	return age;
-}
-
-static int describe_one(struct group *group, struct group_describe_request *request)
-{
-	struct list_node *node;
-
-	request->partitions = calloc(group->partition_count + 1, sizeof(*request->partitions));
-	request->members = calloc(group->member_count + 1, sizeof(*request->members));
-	if (request->partitions == NULL || request->members == NULL) {
-		return ANNALS_E_NO_MEMORY;
-	}
-	LIST_FOR_EACH (node, &group->partitions) {
-		struct group_partition *at = LIST_ENTRY(node, struct group_partition, node);
-		uint64_t age = lag_us(at);
-		request->partitions[request->partition_count++] = describe_partition(at);
-		request->groups[0].lag_us = ANNALS_MAX(request->groups[0].lag_us, age);
-	}
-	LIST_FOR_EACH (node, &group->members) {
-		struct member *member = LIST_ENTRY(node, struct member, node);
-		struct group_member_info *info = &request->members[request->member_count++];
-		memcpy(info->member, member->name, sizeof(info->member));
-		info->joined_us = member->joined_us;
-		info->seen_us = member->seen_us;
-		info->partitions = member->partitions;
-	}
-	return 0;
-}
-
-void group_describe(struct delivery *delivery, struct group_describe_request *request)
-{
-	bool all = request->delivery.operation == DELIVERY_GROUP_LIST;
-	struct group *group =
-		all ? NULL : group_find(delivery, bytes_text(request->delivery.group));
-	struct list_node *node;
-	int status = 0;
-
-	if (!all && group == NULL) {
-		delivery_answer(delivery, &request->delivery, ANNALS_E_UNKNOWN_GROUP,
-			"there is no group '%s'", request->delivery.group);
-		return;
-	}
-	request->groups = calloc(all ? delivery->group_count + 1 : 1, sizeof(*request->groups));
-	if (request->groups == NULL) {
-		status = ANNALS_E_NO_MEMORY;
-	} else if (all) {
-		LIST_FOR_EACH (node, &delivery->groups) {
-			describe(LIST_ENTRY(node, struct group, node),
-				&request->groups[request->group_count++]);
-		}
-	} else {
-		describe(group, &request->groups[0]);
-		request->group_count = 1;
-		status = describe_one(group, request);
-	}
-	delivery_answer(delivery, &request->delivery, status, "no memory to describe groups");
-}
-
-void group_describe_release(struct group_describe_request *request)
-{
-	free(request->groups);
-	free(request->partitions);
-	free(request->members);
-	request->groups = NULL;
-	request->partitions = NULL;
-	request->members = NULL;
-	request->group_count = request->partition_count = request->member_count = 0;
-}
-
-/* ---- For other threads ---- */
-
-void groups_publish(struct delivery *delivery)
-{
-	uint64_t now_us = delivery_now_us(delivery);
-	struct group_info *infos, *old;
-	struct list_node *node;
-	size_t count = 0;
-
-	if (now_us < delivery->next_publish_us &&
-		delivery->published_count == delivery->group_count) {
-		return;
-	}
-	delivery->next_publish_us = now_us + PUBLISH_US;
-	infos = calloc(delivery->group_count + 1, sizeof(*infos));
-	if (infos == NULL) {
-		return;
-	}
-	LIST_FOR_EACH (node, &delivery->groups) {
-		describe(LIST_ENTRY(node, struct group, node), &infos[count++]);
-	}
-	(void)pthread_mutex_lock(&delivery->mutex);
-	old = delivery->published;
-	delivery->published = infos;
-	delivery->published_count = count;
-	(void)pthread_mutex_unlock(&delivery->mutex);
-	free(old);
-}
-
-int delivery_stats(
-	struct delivery *delivery, int (*fn)(void *arg, const struct group_info *info), void *arg)
-{
-	struct group_info *copy;
-	size_t count;
-	int status = 0;
-
-	(void)pthread_mutex_lock(&delivery->mutex);
-	count = delivery->published_count;
-	copy = malloc((count + 1) * sizeof(*copy));
-	if (copy != NULL && count > 0) {
-		memcpy(copy, delivery->published, count * sizeof(*copy));
-	}
-	(void)pthread_mutex_unlock(&delivery->mutex);
-	if (copy == NULL) {
-		return ANNALS_E_NO_MEMORY;
-	}
-	for (size_t i = 0; i < count && status == 0; i++) {
-		status = fn(arg, &copy[i]);
-	}
-	free(copy);
-	return status;
-}
-
-int delivery_group_mode(struct delivery *delivery, struct bytes group)
-{
-	int mode = 0;
-
-	(void)pthread_mutex_lock(&delivery->mutex);
-	for (size_t i = 0; i < delivery->published_count && mode == 0; i++) {
-		if (bytes_is(group, delivery->published[i].name)) {
-			mode = (int)delivery->published[i].config.mode;
-		}
-	}
-	(void)pthread_mutex_unlock(&delivery->mutex);
-	return mode;
 }
