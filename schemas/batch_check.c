@@ -32,6 +32,9 @@ static int check_event(struct bytes event, const struct batch_limits *limits,
 		summary->first_time_ns = ANNALS_MIN(summary->first_time_ns, record.time_ns);
 		summary->last_time_ns = ANNALS_MAX(summary->last_time_ns, record.time_ns);
 	}
+	if (record.has_due) {
+		summary->last_due_ns = ANNALS_MAX(summary->last_due_ns, record.due_ns);
+	}
 	if (record.has_key) {
 		summary->any_key = true;
 		if (limits->partitions > 0) {
@@ -131,6 +134,7 @@ int batch_check_body(struct bytes body, enum batch_codec codec, const struct bat
 	}
 	struct batch_summary summary = {
 		.plain_bytes = (uint32_t)plain.size,
+		.last_due_ns = INT64_MIN,
 		.first_time_ns = INT64_MAX,
 		.last_time_ns = INT64_MIN,
 	};

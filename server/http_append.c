@@ -114,6 +114,35 @@ void http_append_failed(struct http_request *request, struct op *op)
 	http_problem_send(request, op->status, &body);
 }
 
+/* The events wait: they have no offsets yet. */
+static void delayed_done(struct http_request *request, const struct schedule_request *delayed)
+{
+	const struct http_append *append = request->work;
+	struct buf body = BUF_INIT;
+	struct json_writer writer;
+	json_writer_init(&writer, &body);
+	json_begin_object(&writer);
+	json_member_cstring(&writer, "topic", append->batcher.topic->name);
+	json_member_u64(&writer, "count", delayed->event_count);
+	json_name(&writer, "delayed");
+	json_begin_array(&writer);
+	for (size_t i = 0; i < delayed->event_count; i++) {
+		const struct scheduled_event *event = &delayed->events[i];
+		char text[37];
+		uuid_format(text, event->schedule_id);
+		json_begin_object(&writer);
+		json_member_cstring(&writer, "schedule", text);
+		http_json_time(&writer, "due", event->due_us);
+		if (event->replayed) {
+			json_member_bool(&writer, "replayed", true);
+		}
+		json_end_object(&writer);
+	}
+	json_end_array(&writer);
+	json_end_object(&writer);
+	http_json_send(request, 202, &writer);
+}
+
 static void append_done(struct op *op)
 {
 	struct http_request *request = op->arg;
@@ -121,6 +150,10 @@ static void append_done(struct op *op)
 	const struct op_append *done = (const struct op_append *)op;
 	if (op->status != 0) {
 		http_append_failed(request, op);
+		return;
+	}
+	if (done->delayed != NULL) {
+		delayed_done(request, done->delayed);
 		return;
 	}
 	struct buf body = BUF_INIT;
@@ -166,6 +199,8 @@ int http_append_start(struct http_request *request, void (*done)(struct op *op))
 	op->op.done = done;
 	op->op.arg = request;
 	op->durability = append->durability;
+	op->may_delay = done == append_done;
+	op->partition_named = append->batcher.fixed;
 	int status = http_batcher_fill(&append->batcher, op);
 	if (status == 0 && append->of_stream && append->expect != STREAM_ANY) {
 		status = op_append_expect(op, append->batcher.key, append->expect,

@@ -336,6 +336,37 @@ static int write_groups(struct buf *out, const struct server *server)
 	return 0;
 }
 
+/* ---- Delayed events ---- */
+
+static int write_schedule(struct buf *out, const struct server *server)
+{
+	struct schedule_stats stats;
+	schedule_stats(server->schedule, &stats);
+	const struct {
+		const char *name, *type, *help;
+		uint64_t value;
+	} metrics[] = {
+		{"annals_delayed_events", "gauge", "Events that wait until they are due.",
+			stats.waiting},
+		{"annals_delayed_next_due_timestamp_seconds", "gauge",
+			"When the first of them is due; 0 if none waits.",
+			stats.next_due_us / 1000000},
+		{"annals_delayed_appended_total", "counter",
+			"Delayed events appended when they were due.", stats.appended_total},
+		{"annals_delayed_dropped_total", "counter",
+			"Delayed events of topics that were deleted.", stats.dropped_total},
+		{"annals_delayed_refused_total", "counter",
+			"Tries to append a due event that the log refused; each comes again.",
+			stats.refused_total},
+	};
+	for (size_t i = 0; i < ANNALS_COUNT_OF(metrics); i++) {
+		TRY(head(out, metrics[i].name, metrics[i].type, metrics[i].help));
+		TRY(buf_printf(
+			out, "%s %llu\n", metrics[i].name, (unsigned long long)metrics[i].value));
+	}
+	return 0;
+}
+
 /* ---- Webhooks ---- */
 
 static int write_webhook_outcomes(void *arg, const char *name,
@@ -394,6 +425,7 @@ int metrics_write(struct server *server, struct buf *out)
 	TRY(write_requests(out, server));
 	TRY(write_latency(out, server));
 	TRY(write_groups(out, server));
+	TRY(write_schedule(out, server));
 	TRY(write_webhooks(out, server));
 	return write_process(out, server);
 }

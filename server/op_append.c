@@ -1,5 +1,7 @@
 #include "op_validate.h"
 #include "ops_internal.h"
+#include "server.h"
+#include <annals/clock.h>
 #include <annals/crc32c.h>
 #include <assert.h>
 #include <stdlib.h>
@@ -182,12 +184,28 @@ static int check_all(struct op_append *append)
 	return 0;
 }
 
+static bool has_later_events(const struct op_append *append)
+{
+	int64_t last_ns = INT64_MIN;
+	for (size_t i = 0; i < append->request.part_count; i++) {
+		last_ns = ANNALS_MAX(last_ns, append->request.parts[i].summary.last_due_ns);
+	}
+	return last_ns > 0 && (uint64_t)last_ns / 1000 >= clock_wall_us();
+}
+
 int op_append_prepare(struct op_append *append, struct bytes topic)
 {
 	struct op *op = &append->op;
 	int status = op_resolve_topic(op, topic, 0);
 	if (status == 0) {
 		status = check_all(append);
+	}
+	if (status == 0 && has_later_events(append)) {
+		status = append->may_delay
+				 ? op_append_read_delayed(append)
+				 : op_fail(op, ANNALS_E_INVALID,
+					   "an event is due later: delayed events are taken in "
+					   "requests of their own, over HTTP, without conditions");
 	}
 	if (status != 0) {
 		return status;
@@ -208,8 +226,13 @@ int op_append_start(struct op_append *append, struct bytes topic)
 	if (status != 0) {
 		return op_done_at_once(op, status);
 	}
-	status = store_submit_quietly(op->loop->store, &append->request.base, &op->error);
-	op->loop->submitted = true;
+	if (append->delayed != NULL) {
+		op_prepare(op, &append->delayed->base, STORE_OPERATIONS);
+		status = schedule_submit(op->loop->server->schedule, append->delayed, &op->error);
+	} else {
+		status = store_submit_quietly(op->loop->store, &append->request.base, &op->error);
+		op->loop->submitted = true;
+	}
 	if (status != 0) {
 		return op_done_at_once(op, status);
 	}
@@ -345,6 +368,7 @@ static void append_clear(struct op *op)
 		free(append->request.parts);
 	}
 	append_request_release(&append->request);
+	op_delayed_free(append->delayed);
 	free(append->conditions);
 	free(append->items);
 	op_texts_free(append->texts);

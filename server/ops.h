@@ -17,6 +17,7 @@
 #include "loop.h"
 #include <annals/delivery.h>
 #include <annals/filter.h>
+#include <annals/schedule.h>
 #include <annals/schemas.h>
 #include <annals/storage.h>
 
@@ -115,6 +116,10 @@ struct op_append {
 	size_t body_used;
 	uint32_t refused_event, refused_partition; /* what request.refusal is about */
 	struct op_append *next;                    /* op_append_join() */
+	/* Input: events that are due later may be kept aside until then; else such a request is
+	 * refused. */
+	bool may_delay, partition_named;
+	struct schedule_request *delayed; /* result, if they were */
 };
 struct op_append *op_append_new(struct loop *loop);
 /*

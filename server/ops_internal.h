@@ -54,6 +54,11 @@ void op_returned(struct store_request *request);
 int op_take_error(struct op *op, const struct store_request *request);
 /* Topic by name or id into op->topic, or the error with its detail. */
 int op_resolve_topic(struct op *op, struct bytes name, uint32_t topic_id);
+/* op_delay.c: the events of an append, all due later, as a request to the schedule.
+ * ANNALS_E_INVALID, ANNALS_E_VALIDATION (what the append was refused for), ANNALS_E_LIMIT,
+ * ANNALS_E_NO_MEMORY. */
+int op_append_read_delayed(struct op_append *append) ANNALS_MUST_CHECK;
+void op_delayed_free(struct schedule_request *delayed);
 /* Decompresses the batches whose codec is not in `codecs`. ANNALS_E_NO_MEMORY,
  * ANNALS_E_CORRUPT_DATA. */
 int op_transcode(struct loop *loop, struct buf *batches, uint32_t codecs) ANNALS_MUST_CHECK;

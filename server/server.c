@@ -104,6 +104,9 @@ static int start_all(struct server *server, const struct options *options, struc
 		status = delivery_open(server->store, &server->delivery, err);
 	}
 	if (status == 0) {
+		status = schedule_open(server->store, &server->schedule, err);
+	}
+	if (status == 0) {
 		status = webhooks_open(
 			server->store, server->delivery, options, &server->webhooks, err);
 	}
@@ -233,6 +236,7 @@ void server_stop(struct server *server)
 	}
 	webhooks_close(server->webhooks);
 	registry_close(server->registry);
+	schedule_close(server->schedule);
 	delivery_close(server->delivery);
 	store_close(server->store);
 	for (unsigned i = 0; i < server->loop_count; i++) {
@@ -244,6 +248,7 @@ void server_stop(struct server *server)
 	server->loop_count = 0;
 	server->store = NULL;
 	server->delivery = NULL;
+	server->schedule = NULL;
 	server->registry = NULL;
 	server->webhooks = NULL;
 	server->tls = NULL;

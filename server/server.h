@@ -9,6 +9,7 @@
 #include <annals/delivery.h>
 #include <annals/error.h>
 #include <annals/registry.h>
+#include <annals/schedule.h>
 #include <annals/storage.h>
 #include <stdatomic.h>
 
@@ -20,6 +21,7 @@ struct server {
 	const struct options *options; /* main thread's copy; loops have their own pointer */
 	struct store *store;
 	struct delivery *delivery;
+	struct schedule *schedule;
 	struct registry *registry;
 	struct webhooks *webhooks;
 	struct loop *loops;

@@ -76,6 +76,7 @@ struct batch_summary {
 	uint32_t largest_event_bytes;
 	int64_t first_time_ns, last_time_ns; /* as in the stamp */
 	bool any_key;
+	int64_t last_due_ns; /* INT64_MIN: no event has a due time */
 };
 
 /* What a body was refused for, where programs want to know. */
