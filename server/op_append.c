@@ -28,6 +28,8 @@ struct op_append *op_append_new(struct loop *loop)
 	append->body_used = 0;
 	append->refused_event = append->refused_partition = 0;
 	append->next = NULL;
+	append->may_delay = append->partition_named = false;
+	append->delayed = NULL;
 	return append;
 }
 
@@ -349,6 +351,13 @@ static void append_returned(struct op *op, struct store_request *request)
 	const struct append_request *of = refused->request.refused;
 	int status;
 	record_latency(op);
+	const struct schedule_request *delayed = ((const struct op_append *)op)->delayed;
+	if (delayed != NULL) {
+		op->detail.has_event_index = request->status == ANNALS_E_DUPLICATE_ID;
+		op->detail.event_index = (uint32_t)delayed->conflict;
+		op_complete(op, op_take_error(op, request));
+		return;
+	}
 	while (of != NULL && refused->next != NULL && &refused->request != of) {
 		refused = refused->next;
 	}
