@@ -47,6 +47,7 @@ struct promises {
 	struct topic_promise topics[TOPICS_MAX];
 	uint32_t topic_count;
 	uint64_t position_end; /* one past the highest that was told */
+	uint64_t rows_done, rows_asked;
 	uint32_t topic_id_max;
 	/* of the store that is judged */
 	uint32_t judgement;
@@ -251,6 +252,12 @@ void promises_take(struct promises *promises, const struct mark *mark)
 		partition->committed = ANNALS_MAX(partition->committed, mark->value);
 		partition->has_committed = true;
 		break;
+	case MARK_ROWS:
+		promises->rows_asked = mark->value; /* one client, and its numbers rise */
+		break;
+	case MARK_ROWS_DONE:
+		promises->rows_done = mark->value;
+		break;
 	}
 }
 
@@ -449,6 +456,44 @@ static void read_topics(struct reading *reading)
 	free(topics);
 }
 
+/* ---- Rows ---- */
+
+/* What the rows say; UINT64_MAX and a problem when they do not say the same. */
+static uint64_t read_rows(struct reading *reading)
+{
+	uint64_t said[WORKLOAD_ROWS];
+
+	for (uint32_t i = 0; i < WORKLOAD_ROWS; i++) {
+		uint8_t key[2] = {WORKLOAD_ROW_OWNER, (uint8_t)i};
+		struct buf value = BUF_INIT;
+		struct error err = {0};
+		int found = store_row_get(reading->store, bytes_of(key, sizeof(key)), &value, &err);
+		said[i] = found == 1 && value.size == 8 ? load_u64(value.data) : 0;
+		if (found < 0) {
+			verdict_problem(reading->verdict, "row %u: %s", i, err.text);
+		}
+		buf_release(&value);
+		digest_u64(reading, said[i]);
+		if (said[i] != said[0]) {
+			verdict_problem(reading->verdict,
+				"rows of one commit say %" PRIu64 " and %" PRIu64, said[0],
+				said[i]);
+			return UINT64_MAX;
+		}
+	}
+	return said[0];
+}
+
+static void judge_rows(const struct promises *promises, uint64_t said, struct verdict *verdict)
+{
+	if (said != UINT64_MAX && (said < promises->rows_done || said > promises->rows_asked)) {
+		verdict_problem(verdict,
+			"the rows say %" PRIu64 ", acknowledged was %" PRIu64
+			", asked for %" PRIu64,
+			said, promises->rows_done, promises->rows_asked);
+	}
+}
+
 /* ---- Judging ---- */
 
 static int compare_spans(const void *a, const void *b)
@@ -518,6 +563,7 @@ void promises_judge(struct promises *promises, struct store *store, struct verdi
 	promises->span_count = 0;
 	promises->found_position_end = 0;
 	read_topics(&reading);
+	judge_rows(promises, read_rows(&reading), verdict);
 	for (uint32_t i = 0; i < promises->topic_count; i++) {
 		const struct topic_promise *topic = &promises->topics[i];
 		struct topic *found = store_topic_find_id(store, topic->id);
@@ -539,6 +585,7 @@ uint64_t promises_digest(struct promises *promises, struct store *store, struct 
 	struct reading reading = {.promises = promises, .store = store, .verdict = verdict};
 
 	read_topics(&reading);
+	(void)read_rows(&reading);
 	return reading.digest;
 }
 

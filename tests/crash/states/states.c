@@ -7,6 +7,8 @@
  *   states --trace FILE --point N --state N [--seed N]     one state again, of a trace that was
  * kept
  *
+ * --indexed: with a topic that has streams, exact dedupe and a query index; each state takes
+ * several times as long then.
  * --no-trace: do not keep the trace of a round in which something was found.
  * --states counts over all rounds; each round records a new trace. 0: every state there is.
  * Exit code 0: nothing wrong; 1: something was; the trace is then kept and named. A life or a state
@@ -48,7 +50,7 @@ struct settings {
 	uint64_t states, seed, seconds;
 	unsigned rounds, jobs, point, every;
 	uint64_t state;
-	bool one, drop_trace;
+	bool one, drop_trace, indexed;
 	const char *trace, *dir;
 };
 
@@ -188,7 +190,8 @@ static bool record_life(const char *dir, const char *trace, unsigned life, uint6
 {
 	struct random random = {seed * 7 + life};
 	char data_dir[PATH_MAX];
-	struct workload workload = {.data_dir = data_dir, .seed = seed, .life = life};
+	struct workload workload = {
+		.data_dir = data_dir, .seed = seed, .life = life, .indexed = settings.indexed};
 	int status;
 
 	make_path(data_dir, "%s/data", dir);
@@ -604,7 +607,8 @@ static void read_arguments(int argc, char **argv)
 	static const struct option options[] = {{"states", 1, NULL, 's'}, {"rounds", 1, NULL, 'r'},
 		{"seed", 1, NULL, 'e'}, {"jobs", 1, NULL, 'j'}, {"dir", 1, NULL, 'd'},
 		{"seconds", 1, NULL, 't'}, {"trace", 1, NULL, 'f'}, {"point", 1, NULL, 'p'},
-		{"state", 1, NULL, 'n'}, {"no-trace", 0, NULL, 'x'}, {NULL, 0, NULL, 0}};
+		{"state", 1, NULL, 'n'}, {"no-trace", 0, NULL, 'x'}, {"indexed", 0, NULL, 'i'},
+		{NULL, 0, NULL, 0}};
 	int option;
 
 	settings.seed = 1;
@@ -638,6 +642,9 @@ static void read_arguments(int argc, char **argv)
 			settings.state = number_of(optarg);
 			settings.one = true;
 			settings.jobs = 1;
+			break;
+		case 'i':
+			settings.indexed = true;
 			break;
 		case 'x':
 			settings.drop_trace = true;

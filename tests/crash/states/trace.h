@@ -53,6 +53,8 @@ enum mark_type {
 	MARK_TRIM,           /* topic, partition, value: the first offset asked for */
 	MARK_COMMIT,         /* topic, partition, value: group offset; name: group */
 	MARK_COMMITTED,      /* the same */
+	MARK_ROWS,           /* value: what all rows of the workload are to say */
+	MARK_ROWS_DONE,      /* the same */
 };
 
 #define MARK_PARTS_MAX 4u

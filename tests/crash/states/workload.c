@@ -39,6 +39,7 @@ struct observer {
 };
 
 static struct store *store;
+static uint32_t kept, trimmed, indexed; /* topics */
 
 static void die(const char *what, const char *text)
 {
@@ -82,8 +83,11 @@ static void on_answer(void *arg)
 	if (request->status == 0 && request->operation == STORE_APPEND) {
 		const struct append_request *append = (const struct append_request *)request;
 		for (uint32_t i = 0; i < client->mark.part_count; i++) {
-			client->mark.parts[i].offset = append->parts[i].base_offset;
-			client->mark.parts[i].position = append->parts[i].base_position;
+			bool has_runs = append->runs != NULL; /* one part, one stream: one run */
+			client->mark.parts[i].offset =
+				has_runs ? append->runs[i].offset : append->parts[i].base_offset;
+			client->mark.parts[i].position = has_runs ? append->runs[i].position
+								  : append->parts[i].base_position;
 		}
 		/* What the operating system has is promised to nobody here. */
 		if (append->durability == DURABILITY_OS) {
@@ -148,8 +152,9 @@ static size_t draw_size(struct random *random)
 	return kind < 8 ? 400 + random_below(random, 3600) : 1 + random_below(random, 400);
 }
 
-static void make_part(
-	struct client *client, struct buf *body, struct append_part *part, struct mark_part *mark)
+/* key NULL: none. */
+static void make_part(struct client *client, const char *key, struct buf *body,
+	struct append_part *part, struct mark_part *mark)
 {
 	static _Thread_local uint8_t data[BODY_BYTES_MAX];
 	struct batch_limits limits = {0};
@@ -169,6 +174,8 @@ static void make_part(
 		struct record record = {.id = bytes_text(id),
 			.source = bytes_text("/states"),
 			.type = bytes_text("state.test"),
+			.has_key = key != NULL,
+			.key = bytes_text(key != NULL ? key : ""),
 			.has_data = true,
 			.data = bytes_of(data, size)};
 		if (record_encode_in_batch(&record, body) != 0) {
@@ -195,15 +202,24 @@ static int append(struct client *client, uint32_t topic, uint32_t partitions, ui
 	struct append_request request = {
 		.base.operation = STORE_APPEND, .topic_id = topic, .parts = parts};
 	struct mark mark = {.type = MARK_APPEND, .topic = topic, .request = client->next_request++};
+	char key[32];
 	uint32_t first = (uint32_t)random_below(&client->random, partitions);
 	int status;
 
 	request.part_count = random_below(&client->random, 4) == 0
 				     ? 1 + (size_t)random_below(&client->random, partitions)
 				     : 1;
+	if (topic == indexed) {
+		/* A stream is written by one client, which knows its version. */
+		(void)snprintf(key, sizeof(key), "stream-%u-%u", client->number,
+			(unsigned)random_below(&client->random, 4));
+		first = record_partition(bytes_text(key), partitions);
+		request.part_count = 1;
+	}
 	mark.part_count = (uint32_t)request.part_count;
 	for (uint32_t i = 0; i < mark.part_count; i++) {
-		make_part(client, &bodies[i], &parts[i], &mark.parts[i]);
+		make_part(client, topic == indexed ? key : NULL, &bodies[i], &parts[i],
+			&mark.parts[i]);
 		parts[i].partition = (first + i) % partitions;
 		mark.parts[i].partition = parts[i].partition;
 	}
@@ -219,18 +235,48 @@ static int append(struct client *client, uint32_t topic, uint32_t partitions, ui
 	if (status == 0 && ret_end != NULL) {
 		*ret_end = parts[0].base_offset + parts[0].summary.count;
 	}
+	append_request_release(&request);
 	for (uint32_t i = 0; i < WORKLOAD_PARTITIONS; i++) {
 		buf_release(&bodies[i]);
 	}
 	return status;
 }
 
+/* ---- Rows ---- */
+
+static void change_rows(struct client *client)
+{
+	uint8_t keys[WORKLOAD_ROWS][2], value[8];
+	struct row_change changes[WORKLOAD_ROWS];
+	struct rows_request request = {
+		.base.operation = STORE_ROWS, .changes = changes, .change_count = WORKLOAD_ROWS};
+	struct mark mark = {.type = MARK_ROWS, .value = client->next_request++};
+
+	memset(changes, 0, sizeof(changes));
+	store_u64(value, mark.value);
+	for (uint32_t i = 0; i < WORKLOAD_ROWS; i++) {
+		keys[i][0] = WORKLOAD_ROW_OWNER;
+		keys[i][1] = (uint8_t)i;
+		changes[i].key = bytes_of(keys[i], sizeof(keys[i]));
+		changes[i].value = bytes_of(value, sizeof(value));
+	}
+	record_mark(&mark);
+	client->failed.type = 0;
+	client->mark = mark;
+	client->mark.type = MARK_ROWS_DONE;
+	(void)run(client, &request.base);
+}
+
 /* ---- Topics, trims, offsets ---- */
 
 static uint32_t create_topic(struct client *client, const char *name, uint32_t partitions)
 {
-	struct topic_request request = {
-		.base.operation = STORE_TOPIC_CREATE, .config.partitions = partitions};
+	bool is_indexed = strcmp(name, WORKLOAD_INDEXED) == 0;
+	struct topic_request request = {.base.operation = STORE_TOPIC_CREATE,
+		.config = {.partitions = partitions,
+			.streams = is_indexed,
+			.query_index = is_indexed,
+			.dedupe_age_us = is_indexed ? UINT64_C(86400) * 1000000 : 0}};
 	struct mark mark = {
 		.type = MARK_TOPIC_CREATE, .value = partitions, .request = client->next_request++};
 	uint32_t id;
@@ -376,16 +422,15 @@ static void observer_start(struct observer *observer, uint32_t topic, uint32_t p
 
 /* ---- The threads ---- */
 
-static uint32_t kept, trimmed;
-
 static void *producer_main(void *arg)
 {
 	struct client *client = arg;
 
 	for (unsigned i = 0; i < client->workload->requests; i++) {
 		uint64_t end = 0;
-		bool to_kept = random_below(&client->random, 4) == 0;
-		int status = append(client, to_kept ? kept : trimmed, WORKLOAD_PARTITIONS, &end);
+		uint64_t where = random_below(&client->random, 8);
+		uint32_t topic = where < 2 ? kept : where < 4 && indexed != 0 ? indexed : trimmed;
+		int status = append(client, topic, WORKLOAD_PARTITIONS, &end);
 		if (status == ANNALS_E_STORAGE_FULL) {
 			(void)usleep(20000);
 		} else if (status != 0 && status != ANNALS_E_OVERLOADED) {
@@ -410,6 +455,7 @@ static void *meddler_main(void *arg)
 		struct timespec pause = {0, 3000000};
 		(void)nanosleep(&pause, NULL);
 		commit(client, random_below(&client->random, 2) ? kept : trimmed, partition);
+		change_rows(client);
 		if (random_below(&client->random, 3) == 0 &&
 			store_partition_info(store, trimmed, partition, &info) == 0 &&
 			info.end_offset > 20) {
@@ -449,6 +495,9 @@ void workload_run(const struct workload *workload)
 	}
 	kept = create_topic(&clients[0], "kept", WORKLOAD_PARTITIONS);
 	trimmed = create_topic(&clients[0], "trimmed", WORKLOAD_PARTITIONS);
+	indexed = workload->indexed
+			  ? create_topic(&clients[0], WORKLOAD_INDEXED, WORKLOAD_PARTITIONS)
+			  : 0;
 	for (uint32_t i = 0; i < WORKLOAD_PARTITIONS; i++) {
 		observer_start(&observers[i], kept, i);
 	}
