@@ -78,13 +78,41 @@ def without_some_fields(rng, message):
         without_some_fields(rng, nested)
 
 
+# Types that read each other's encoding, as numbers of FieldDescriptorProto.Type.
+ALIKE = ((3, 4, 5, 13), (6, 16), (7, 15), (17, 18), (9, 12))
+
+
+def changed(rng, message, counts):
+    """Fields get other names, types that read the same encoding, and lists in place of single values."""
+    if not message.options.map_entry:
+        for number, field in enumerate(message.field):
+            if field.type != 10 and not field.type_name.endswith("Entry") and rng.random() < 0.3:
+                field.name = "renamed_%d_of_it" % number
+                field.ClearField("json_name")
+                counts["renamed fields"] += 1
+            alike = [types for types in ALIKE if field.type in types]
+            if alike and rng.random() < 0.4:
+                # Text may not become bytes and back: bytes need not be UTF-8.
+                field.type = 12 if field.type in (9, 12) else rng.choice(alike[0])
+                field.ClearField("default_value")
+                counts["retyped fields"] += 1
+            if field.label == 1 and not field.HasField("oneof_index") and field.type != 10 and rng.random() < 0.2:
+                field.label = 3
+                field.ClearField("default_value")
+                field.ClearField("proto3_optional")
+                counts["fields made lists"] += 1
+    for nested in message.nested_type:
+        changed(rng, nested, counts)
+
+
 def check_projection(driver, rng, index, messages, counts):
-    """What is projected to a version with fewer fields reads like the original there, without what is unknown."""
+    """What is projected to a version with fewer and changed fields reads like the original there, without what is unknown."""
     file, names = random_file(rng, index)
     fewer = descriptor_pb2.FileDescriptorProto()
     fewer.CopyFrom(file)
     for message in fewer.message_type:
         without_some_fields(rng, message)
+        changed(rng, message, counts)
     old_pool, new_pool = pool_of([TIMESTAMP, file]), pool_of([TIMESTAMP, fewer])
     for verb, version in (("O", file), ("D", fewer)):
         descriptors = descriptor_pb2.FileDescriptorSet(file=[TIMESTAMP, version])
@@ -132,14 +160,14 @@ def main():
     arguments = parser.parse_args()
     rng = random.Random(arguments.seed)
     driver = Driver(arguments.driver)
-    counts = dict.fromkeys(["schemas", "accepted", "refused", "stricter", "projected", "projected with losses", "broken schemas", "broken schemas refused"], 0)
+    counts = dict.fromkeys(["schemas", "accepted", "refused", "stricter", "projected", "projected with losses", "renamed fields", "retyped fields", "fields made lists", "broken schemas", "broken schemas refused"], 0)
     for index in range(max(1, arguments.messages // 20)):
         check_schema(driver, rng, index, 20, counts)
         check_projection(driver, rng, index, 5, counts)
     check_broken_schemas(driver, rng, arguments.messages // 4, counts)
     driver.close()
     print(counts)
-    if counts["refused"] == 0 or counts["projected with losses"] == 0 or counts["stricter"] * 50 > counts["refused"]:
+    if 0 in (counts["refused"], counts["projected with losses"], counts["retyped fields"], counts["fields made lists"]) or counts["stricter"] * 50 > counts["refused"]:
         sys.exit("too many differences, or nothing tested")
 
 
