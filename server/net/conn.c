@@ -13,6 +13,8 @@
 /* What one connection sends and has ready in one turn of the loop: enough to keep a reader busy,
  * and little enough that others wait for it no longer than for a flush. */
 #define TURN_BYTES (128u << 10)
+/* Answers that wait to be read, above which nothing more is asked for on the peer's behalf. */
+#define ANSWERS_BYTES ((uint64_t)256 << 10)
 /* ... and this long in handling what it asked, looking at the clock every so many requests. */
 #define OFFER_NS 1000000u
 #define OFFER_LOOK 32u
@@ -114,7 +116,7 @@ static bool accepts_input(const struct conn *conn)
 	const struct options *options = conn->loop->options;
 	return !conn->input_paused && !conn->finishing && !conn->closing &&
 	       conn->request_count < options->requests_in_flight_max &&
-	       conn_output_bytes(conn) < options->output_bytes_max;
+	       conn_output_bytes(conn) < ANNALS_MIN(options->output_bytes_max, ANSWERS_BYTES);
 }
 
 /* When the present state ends by itself; UINT64_MAX: never. */
@@ -127,7 +129,9 @@ static uint64_t deadline_of(const struct conn *conn)
 	if (conn->shut) {
 		return conn->output_moved_ns + LINGER_NS;
 	}
-	if (conn->output.size_bytes > 0) {
+	/* A subscriber may stop reading as long as it likes: what it holds is bounded, and TCP
+	 * itself gives up on a peer that does not answer at all. */
+	if (conn->output.size_bytes > 0 && conn->holds == 0) {
 		deadline = conn->output_moved_ns + options->idle_timeout_us * 1000;
 	}
 	switch ((enum conn_phase)conn->phase) {
@@ -176,7 +180,7 @@ static void on_timer(struct loop_timer *timer)
 		arm(conn, deadline);
 	} else if (conn->shut) {
 		conn_close(conn, CONN_CLOSE_DONE);
-	} else if (conn->output.size_bytes > 0 &&
+	} else if (conn->output.size_bytes > 0 && conn->holds == 0 &&
 		   now >= conn->output_moved_ns + conn->loop->options->idle_timeout_us * 1000) {
 		conn_close(conn, CONN_CLOSE_SLOW_READER);
 	} else if (conn->phase == CONN_IDLE) {

@@ -2,6 +2,10 @@
 #include "http_fixture.h"
 #include "suite.h"
 
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #define CONNECTIONS_MAX 8u
 
 static void hurry(struct options *options)
@@ -75,6 +79,49 @@ START_TEST(test_http_deadline_does_not_hold_for_waits)
 }
 END_TEST
 
+#define LARGE_EVENTS 24u
+
+/* A subscriber stops reading for many times the idle deadline, with more to come than the system's
+ * buffers hold, and misses nothing. */
+START_TEST(test_http_deadline_does_not_hold_for_subscribers)
+{
+	static char large[1000001], input[65536];
+	struct http_client client;
+	unsigned seen = 0;
+	char wanted[64];
+	size_t kept = 0;
+
+	memset(large, 'x', sizeof(large) - 1);
+	for (unsigned i = 0; i < LARGE_EVENTS; i++) {
+		ask_for(200, "POST", "/v1/topics/t/partitions/0/events?type=large", NULL, large);
+	}
+	client_open(&client);
+	client_send_text(&client, "GET /v1/topics/t/events?from=earliest HTTP/1.1\r\nHost: a\r\n"
+				  "Accept: text/event-stream\r\n\r\n");
+	usleep(2000000);
+	while (seen < LARGE_EVENTS) {
+		const char *found;
+		ssize_t n = recv(client.fd, input + kept, sizeof(input) - 1 - kept, 0);
+		ck_assert_msg(n > 0, "the stream ended after %u events", seen);
+		input[kept + (size_t)n] = 0;
+		(void)snprintf(wanted, sizeof(wanted), "\"annalsoffset\":%u,", seen);
+		found = strstr(input, "\"annalsoffset\":");
+		if (found != NULL && strchr(found, ',') != NULL) {
+			ck_assert_msg(strncmp(found, wanted, strlen(wanted)) == 0,
+				"%.30s came, not %s", found, wanted);
+			seen++;
+			kept = 0;
+		} else {
+			/* A name that is cut by the end of the buffer. */
+			size_t size = kept + (size_t)n;
+			kept = size < 64 ? size : 64;
+			memmove(input, input + size - kept, kept);
+		}
+	}
+	client_close(&client);
+}
+END_TEST
+
 /* A connection above the limit has its answer before it asked. */
 START_TEST(test_http_connections_max_is_told)
 {
@@ -109,4 +156,5 @@ END_TEST
 
 SUITE_MAIN("http_deadline", setup, server_teardown, test_http_deadline_of_the_head,
 	test_http_deadline_of_the_body, test_http_deadline_of_an_idle_connection,
-	test_http_deadline_does_not_hold_for_waits, test_http_connections_max_is_told)
+	test_http_deadline_does_not_hold_for_waits,
+	test_http_deadline_does_not_hold_for_subscribers, test_http_connections_max_is_told)
