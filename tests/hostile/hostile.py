@@ -247,8 +247,7 @@ class Producer(threading.Thread):
             head = (f"POST /v1/topics/{self.topic}/events HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-ndjson\r\n"
                     f"Content-Length: {len(body)}\r\n\r\n").encode()
             due = begin + sent / 20e6
-            if time.monotonic() < due:
-                time.sleep(due - time.monotonic())
+            time.sleep(max(0.0, due - time.monotonic()))
             s.sendall(head + body)
             answer = b""
             while b"\r\n\r\n" not in answer:
@@ -294,7 +293,8 @@ def tails(options, report):
         peak = max(peak, server.memory_mib() - rss)
         oldest = max(oldest, server.metric("annals_lmdb_oldest_reader_seconds"))
     report.check(producer.failed == 0 and baseline.failed == 0, f"{producer.events} events stored, {producer.failed} requests failed (0)")
-    report.check(peak <= 64 + count * 0.25, f"memory grew by {peak:.1f} MiB with {count} tails that do not read ({64 + count * 0.25:.0f})")
+    allowed = 64 + count * 0.375  # each: 256 KiB of output, and the batch that it is in, of about 100 KiB
+    report.check(peak <= allowed, f"memory grew by {peak:.1f} MiB with {count} tails that do not read ({allowed:.0f})")
     report.check(oldest <= 1, f"the oldest read transaction was open for {oldest:.2f} s (1)")
     report.goal(producer.p99_ms() <= 1.1 * baseline.p99_ms() + 1,
                 f"the producer's p99 {producer.p99_ms():.1f} ms, without tails {baseline.p99_ms():.1f} (1.1 x)")
