@@ -364,7 +364,7 @@ static void publish(struct schedule *schedule)
 					      : schedule->next_due_us;
 }
 
-/* Returns whether the thread shall end. */
+/* Returns whether the schedule closes: nothing new is started then. */
 static bool wait_for_work(struct schedule *schedule)
 {
 	const uint64_t wall_us = clock_wall_us(), now_us = clock_monotonic_ns() / 1000;
@@ -397,7 +397,7 @@ static bool wait_for_work(struct schedule *schedule)
 	schedule->inbox_count = 0;
 	stopping = schedule->stopping;
 	(void)pthread_mutex_unlock(&schedule->mutex);
-	return stopping && !schedule->in_flight;
+	return stopping;
 }
 
 static void take_completions(struct schedule *schedule)
@@ -426,7 +426,11 @@ static void *run(void *arg)
 	struct schedule *schedule = arg;
 
 	thread_set_name("annals-schedule");
-	while (!wait_for_work(schedule)) {
+	for (;;) {
+		const bool stopping = wait_for_work(schedule);
+		if (stopping && !schedule->in_flight) {
+			break;
+		}
 		take_completions(schedule);
 		if (schedule->failed) {
 			answer_all(&schedule->requests, ANNALS_E_UNAVAILABLE,
@@ -434,7 +438,7 @@ static void *run(void *arg)
 			schedule->next_due_us = UINT64_MAX;
 			continue;
 		}
-		if (schedule->in_flight || schedule->stopping) {
+		if (schedule->in_flight || stopping) {
 			continue;
 		}
 		/* In turn, so that neither starves. */
