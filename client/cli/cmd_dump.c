@@ -137,7 +137,8 @@ static int copy(struct dump *dump, struct reading *reading)
 static int dump_all(struct dump *dump)
 {
 	struct reading reading;
-	struct annals_start start = {ANNALS_START_OFFSETS, 0, dump->positions, dump->partitions, NULL};
+	struct annals_start start = {
+		ANNALS_START_OFFSETS, 0, dump->positions, dump->partitions, NULL};
 	int code = reading_open(&reading, dump->cli, dump->topic, &start, false);
 	if (code == CLI_OK) {
 		code = copy(dump, &reading);
