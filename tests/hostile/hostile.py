@@ -468,7 +468,8 @@ def main():
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     if limit < (12000 if options.long else 3000):
-        sys.exit(f"hostile: only {limit} files may be open: raise ulimit -n")
+        print(f"hostile: only {limit} files may be open: raise ulimit -n", file=sys.stderr)
+        return 77  # a skipped test
     report = Report(options.strict)
     for name in options.only.split(","):
         begin = time.monotonic()
