@@ -78,7 +78,7 @@ int main(int argc, char **argv)
 	static const int flights[] = {1, 2, FLIGHTS_MAX};
 	char path[4096];
 	uint8_t *data = calloc(1, sizes[3]);
-	uint64_t limit_ns = (uint64_t)((argc > 2 ? atof(argv[2]) : 1) * 1e9);
+	uint64_t limit_ns = (uint64_t)((argc > 2 ? strtod(argv[2], NULL) : 1) * 1e9);
 	int fd;
 
 	if (argc < 2) {

@@ -301,7 +301,7 @@ static void measure_stream(const char *name, size_t pieces, int flags)
 int main(int argc, char **argv)
 {
 	if (argc > 1) {
-		limit_ns = (uint64_t)(atof(argv[1]) * 1e9);
+		limit_ns = (uint64_t)(strtod(argv[1], NULL) * 1e9);
 	}
 	for (int round = 0; round < 3; round++) {
 		measure_requests("epoll, recv, send", serve_epoll);

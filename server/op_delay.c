@@ -72,7 +72,7 @@ int op_append_read_delayed(struct op_append *append)
 	if (append->delayed == NULL) {
 		return ANNALS_E_NO_MEMORY;
 	}
-	append->delayed->events = calloc(count, sizeof(*append->delayed->events));
+	append->delayed->events = calloc(count + 1, sizeof(*append->delayed->events));
 	if (append->delayed->events == NULL) {
 		return ANNALS_E_NO_MEMORY;
 	}

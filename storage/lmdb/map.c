@@ -1,32 +1,51 @@
 #include "map.h"
 
-#include <inttypes.h>
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
 /* One line of the file: where, what may be done there, which inode of which device, its name. */
 struct region {
-	uint64_t from, to, inode;
-	unsigned major, minor;
+	uint64_t from, to, inode, major, minor;
 	bool has_code;
 	char path[sizeof(((struct store_map *)NULL)->path)];
 };
 
-static bool parse_region(const char *line, struct region *ret)
+/* A number and what ends it. */
+static bool take(const char **at, int base, char end, uint64_t *ret)
 {
-	char rights[5];
-	int path_at = 0;
+	char *stop;
 
-	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*x %x:%x %" SCNu64 " %n", &ret->from,
-		    &ret->to, rights, &ret->major, &ret->minor, &ret->inode, &path_at) != 6 ||
-		path_at == 0) {
+	errno = 0;
+	*ret = strtoull(*at, &stop, base);
+	if (errno != 0 || stop == *at || *stop != end) {
 		return false;
 	}
-	ret->has_code = rights[2] == 'x';
-	(void)snprintf(ret->path, sizeof(ret->path), "%.*s", (int)strcspn(line + path_at, "\n"),
-		line + path_at);
+	*at = stop + 1;
+	return true;
+}
+
+/* "from-to rwxp offset major:minor inode   path" */
+static bool parse_region(const char *line, struct region *ret)
+{
+	const char *at = line;
+	uint64_t offset;
+
+	if (!take(&at, 16, '-', &ret->from) || !take(&at, 16, ' ', &ret->to) ||
+		strnlen(at, 5) < 5 || at[4] != ' ') {
+		return false;
+	}
+	ret->has_code = at[2] == 'x';
+	at += 5;
+	if (!take(&at, 16, ' ', &offset) || !take(&at, 16, ':', &ret->major) ||
+		!take(&at, 16, ' ', &ret->minor) || !take(&at, 10, ' ', &ret->inode)) {
+		return false;
+	}
+	at += strspn(at, " ");
+	(void)snprintf(ret->path, sizeof(ret->path), "%.*s", (int)strcspn(at, "\n"), at);
 	return true;
 }
 
