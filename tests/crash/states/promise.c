@@ -666,6 +666,7 @@ static void append_one(struct promises *promises, struct waiter *waiter, struct 
 		verdict_problem(verdict, "position %" PRIu64 " was given out again",
 			request.one_part.base_position);
 	}
+	append_request_release(&request);
 	buf_release(&body);
 	buf_release(&scratch);
 }
