@@ -7,8 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-enum log_level log_level_max = LOG_LEVEL_INFO;
-static enum log_format log_format_now = LOG_FORMAT_TEXT;
+_Atomic(enum log_level) log_level_max = LOG_LEVEL_INFO;
+static _Atomic(enum log_format) log_format_now = LOG_FORMAT_TEXT;
 static const char *const level_names[] = {"error", "warning", "info", "debug"};
 
 #define LINE_BYTES_MAX 2048
@@ -22,8 +22,8 @@ struct line {
 
 void log_configure(enum log_level level, enum log_format format)
 {
-	log_level_max = level;
-	log_format_now = format;
+	atomic_store_explicit(&log_level_max, level, memory_order_relaxed);
+	atomic_store_explicit(&log_format_now, format, memory_order_relaxed);
 }
 
 int log_level_parse(const char *name, enum log_level *ret_level)
@@ -126,7 +126,7 @@ static void put_pair(struct line *line, const char *key, const char *value)
 	if (strlen(key) + sizeof(",\"\":\"\"") + END_BYTES > room(line)) {
 		return;
 	}
-	if (log_format_now == LOG_FORMAT_JSON) {
+	if (atomic_load_explicit(&log_format_now, memory_order_relaxed) == LOG_FORMAT_JSON) {
 		put(line, ",", 1);
 		put_quoted(line, key);
 		put(line, ":", 1);
@@ -150,11 +150,11 @@ void log_line(enum log_level level, const char *message, ...)
 	const char *key;
 	va_list pairs;
 
-	if (level > log_level_max) {
+	if (level > atomic_load_explicit(&log_level_max, memory_order_relaxed)) {
 		return;
 	}
 	(void)format_rfc3339_ns(time, (int64_t)(clock_wall_us() / 1000 * 1000000));
-	if (log_format_now == LOG_FORMAT_JSON) {
+	if (atomic_load_explicit(&log_format_now, memory_order_relaxed) == LOG_FORMAT_JSON) {
 		put_text(&line, "{\"time\":\"");
 		put_text(&line, time);
 		put_text(&line, "\",\"level\":\"");
@@ -173,7 +173,7 @@ void log_line(enum log_level level, const char *message, ...)
 		put_pair(&line, key, va_arg(pairs, const char *));
 	}
 	va_end(pairs);
-	if (log_format_now == LOG_FORMAT_JSON) {
+	if (atomic_load_explicit(&log_format_now, memory_order_relaxed) == LOG_FORMAT_JSON) {
 		put(&line, "}", 1);
 	}
 	line.text[line.size++] = '\n';

@@ -13,12 +13,13 @@
 
 #include <annals/macros.h>
 #include <annals/status.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 
 /* Lines above this level cost one branch. */
-extern enum log_level log_level_max;
+extern _Atomic(enum log_level) log_level_max;
 enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 
 void log_configure(enum log_level level, enum log_format format);
@@ -39,7 +40,8 @@ const char *log_i64(long long value);
 #define log_info(...) log_line(LOG_LEVEL_INFO, __VA_ARGS__, NULL)
 #define log_debug(...)                                                                             \
 	do {                                                                                       \
-		if (log_level_max >= LOG_LEVEL_DEBUG) {                                            \
+		if (atomic_load_explicit(&log_level_max, memory_order_relaxed) >=                  \
+			LOG_LEVEL_DEBUG) {                                                         \
 			log_line(LOG_LEVEL_DEBUG, __VA_ARGS__, NULL);                              \
 		}                                                                                  \
 	} while (0)
