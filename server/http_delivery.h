@@ -29,6 +29,18 @@ void http_delivery_write_topic(
 void http_delivery_write_event(struct http_request *request, struct json_writer *writer,
 	const char *name, struct bytes encoded, const struct delivered_event *place,
 	struct http_typed_reader *typed);
+/*
+ * How data is shown: ?data= and ?schemaVersion=. Checked when the request begins, so that nothing
+ * is leased for an answer that cannot be given, and read for the answer, when a problem is want of
+ * memory. False: a problem was sent.
+ */
+bool http_delivery_check_data(struct http_request *request) ANNALS_MUST_CHECK;
+bool http_delivery_read_data(struct http_request *request, struct http_typed_reader *typed,
+	bool *ret_as_json) ANNALS_MUST_CHECK;
+/* One event of a poll's answer with its lease, as an object. */
+void http_delivery_write_delivered(struct http_request *request, struct json_writer *writer,
+	const struct poll_request *poll, const struct delivered_event *event,
+	struct http_typed_reader *typed);
 /* Copies a text into a field of `size` bytes. ANNALS_E_INVALID with its name when it is too long.
  */
 int http_delivery_copy(const char *name, struct bytes text, char *ret, size_t size,

@@ -187,6 +187,7 @@ void http_post_seek(struct http_request *request);
 void http_get_parked(struct http_request *request);
 void http_post_parked_replay(struct http_request *request);
 void http_post_parked_drop(struct http_request *request);
+void http_get_group_events(struct http_request *request);
 void http_get_group_event(struct http_request *request);
 void http_post_members(struct http_request *request);
 void http_post_heartbeat(struct http_request *request);

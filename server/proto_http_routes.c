@@ -82,6 +82,9 @@ static const struct http_route routes[] = {
 		"deliver parked events again, with fresh attempts"},
 	{"POST", GROUP "/parked/drop", HTTP_JSON_BODY, http_post_parked_drop,
 		"give parked events up"},
+	{"GET", GROUP "/events", HTTP_NO_BODY, http_get_group_events,
+		"lease events of a group by event and have them pushed, with Accept: "
+		"text/event-stream; ?member=, ?max=, ?leaseMs="},
 	{"GET", GROUP "/events/{topic}/{partition}/{offset}", HTTP_NO_BODY, http_get_group_event,
 		"what a group did with one event: every attempt"},
 	{"POST", GROUP "/members", HTTP_JSON_BODY, http_post_members,

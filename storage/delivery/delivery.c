@@ -38,6 +38,7 @@ int delivery_submit(struct delivery *delivery, struct delivery_request *request,
 
 	list_init(&request->base.node);
 	list_init(&request->waiting);
+	request->is_cancelled = false;
 	request->base.status = 0;
 	request->base.error = (struct error){0, ""};
 	(void)pthread_mutex_lock(&delivery->mutex);
@@ -65,6 +66,7 @@ bool delivery_cancel(struct delivery *delivery, struct delivery_request *request
 	(void)pthread_mutex_lock(&delivery->mutex);
 	taken = !list_is_empty(&request->waiting);
 	list_remove(&request->waiting);
+	request->is_cancelled = !taken;
 	(void)pthread_mutex_unlock(&delivery->mutex);
 	return taken;
 }

@@ -63,13 +63,13 @@ struct handing_out {
 	struct poll_request *request;
 	uint32_t member;
 	uint64_t now_us, deadline_us;
-	uint32_t bytes_max;
+	uint32_t events_max, bytes_max;
 	struct buf scratch;
 };
 
 static bool is_done(const struct handing_out *out)
 {
-	return out->request->event_count >= out->request->events_max ||
+	return out->request->event_count >= out->events_max ||
 	       out->request->bytes.size >= out->bytes_max;
 }
 
@@ -194,6 +194,18 @@ static void hand_out(struct handing_out *out, struct group_partition *at)
 	}
 }
 
+/* How many events the poll may lease now. */
+static uint32_t room_of(
+	const struct group *group, const struct poll_request *request, uint32_t member)
+{
+	const uint32_t held = member_names_held(&group->names, member);
+
+	return request->held_max == 0 ? request->events_max
+	       : held >= request->held_max
+		       ? 0
+		       : ANNALS_MIN(request->events_max, request->held_max - held);
+}
+
 /* Fills the poll as far as there is something; true when the answer can go. */
 static bool fill(struct group *group, struct poll_request *request, int *ret_status)
 {
@@ -203,6 +215,7 @@ static bool fill(struct group *group, struct poll_request *request, int *ret_sta
 	struct group_partition *at = group->turn;
 
 	*ret_status = 0;
+	request->is_full = false;
 	request->is_paused = group->parked_bytes >= group->config.parked_bytes_max;
 	if (request->is_paused || group->partition_count == 0) {
 		return false;
@@ -214,6 +227,8 @@ static bool fill(struct group *group, struct poll_request *request, int *ret_sta
 	if (*ret_status != 0) {
 		return true;
 	}
+	out.events_max = room_of(group, request, out.member);
+	request->is_full = out.events_max == 0;
 	for (uint32_t i = 0; i < group->partition_count && !is_done(&out); i++) {
 		struct list_node *next = at == NULL ? group->partitions.next : at->node.next;
 		next = next == &group->partitions ? group->partitions.next : next;
@@ -238,19 +253,32 @@ static bool is_more(const struct group *group)
 	return false;
 }
 
-static void wait_for_events(struct group *group, struct poll_request *request, bool first)
+/* In `list`, unless its caller has gone: false, and it can go. */
+static bool keep_waiting(
+	struct delivery *delivery, struct list_node *list, struct poll_request *request)
+{
+	bool waits;
+
+	(void)pthread_mutex_lock(&delivery->mutex);
+	waits = !request->delivery.is_cancelled;
+	if (waits) {
+		list_add_tail(list, &request->delivery.waiting);
+	}
+	(void)pthread_mutex_unlock(&delivery->mutex);
+	return waits;
+}
+
+static void wait_for_events(
+	struct group *group, struct list_node *list, struct poll_request *request)
 {
 	struct delivery *delivery = group->delivery;
 
-	(void)pthread_mutex_lock(&delivery->mutex);
-	if (first) {
-		list_add_head(&group->polls, &request->delivery.waiting);
-	} else {
-		list_add_tail(&group->polls, &request->delivery.waiting);
+	if (!keep_waiting(delivery, list, request)) {
+		delivery_answer(delivery, &request->delivery, 0, NULL);
+		return;
 	}
-	(void)pthread_mutex_unlock(&delivery->mutex);
 	delivery->next_timer_us = ANNALS_MIN(delivery->next_timer_us, request->deadline_us);
-	if (is_more(group)) {
+	if (!request->is_full && is_more(group)) {
 		delivery->next_timer_us = 0;
 	}
 }
@@ -258,8 +286,13 @@ static void wait_for_events(struct group *group, struct poll_request *request, b
 void group_serve_polls(struct group *group)
 {
 	struct delivery *delivery = group->delivery;
+	const bool has_room = group->names.let_go;
+	struct list_node passed; /* polls that go on waiting, in their order */
+	bool served = true;
 
-	for (;;) {
+	list_init(&passed);
+	group->names.let_go = false;
+	while (served) {
 		struct poll_request *request;
 		struct list_node *node;
 		int status;
@@ -267,15 +300,24 @@ void group_serve_polls(struct group *group)
 		node = list_pop(&group->polls);
 		(void)pthread_mutex_unlock(&delivery->mutex);
 		if (node == NULL) {
-			return;
+			break;
 		}
 		request = LIST_ENTRY(node, struct poll_request, delivery.waiting);
-		if (!fill(group, request, &status)) {
-			wait_for_events(group, request, true);
-			return;
+		if ((!request->is_full || has_room) && fill(group, request, &status)) {
+			delivery_answer(
+				delivery, &request->delivery, status, "no memory for a poll");
+			continue;
 		}
-		delivery_answer(delivery, &request->delivery, status, "no memory for a poll");
+		served = request->is_full; /* others of the group may have room */
+		wait_for_events(group, &passed, request);
 	}
+	if (!served && has_room) {
+		group->names.let_go = true; /* those behind have not seen it */
+	}
+	(void)pthread_mutex_lock(&delivery->mutex);
+	list_splice(&passed, &group->polls);
+	list_splice(&group->polls, &passed);
+	(void)pthread_mutex_unlock(&delivery->mutex);
 }
 
 static struct group *group_by_event(struct delivery *delivery, struct delivery_request *request)
@@ -316,7 +358,7 @@ void delivery_poll(struct delivery *delivery, struct poll_request *request)
 	if (fill(group, request, &status) || (request->wait_us == 0 && group->reads == 0)) {
 		delivery_answer(delivery, &request->delivery, status, "no memory for a poll");
 	} else {
-		wait_for_events(group, request, false);
+		wait_for_events(group, &group->polls, request);
 	}
 }
 
@@ -531,6 +573,23 @@ static uint64_t end_polls(struct group *group, uint64_t now_us)
 	return next_us;
 }
 
+/* A poll waits that could take some. */
+static bool wants_events(struct group *group)
+{
+	struct list_node *node;
+	bool wants = false;
+
+	(void)pthread_mutex_lock(&group->delivery->mutex);
+	LIST_FOR_EACH (node, &group->polls) {
+		if (!LIST_ENTRY(node, struct poll_request, delivery.waiting)->is_full) {
+			wants = true;
+			break;
+		}
+	}
+	(void)pthread_mutex_unlock(&group->delivery->mutex);
+	return wants;
+}
+
 uint64_t delivery_run_timers(struct delivery *delivery)
 {
 	uint64_t now_us = delivery_now_us(delivery), next_us = TIME_NEVER;
@@ -559,13 +618,14 @@ uint64_t delivery_run_timers(struct delivery *delivery)
 	LIST_FOR_EACH (node, &delivery->groups) {
 		struct group *group = LIST_ENTRY(node, struct group, node);
 		uint64_t polls_us = end_polls(group, now_us);
+		const bool wants = wants_events(group);
 		next_us = ANNALS_MIN(next_us, polls_us);
 		members_run_timers(group, now_us, &next_us);
 		LIST_FOR_EACH (inner, &group->partitions) {
 			struct group_partition *at =
 				LIST_ENTRY(inner, struct group_partition, node);
 			next_us = ANNALS_MIN(next_us, progress_next_timer(&at->progress));
-			next_us = at->has_more && !list_is_empty(&group->polls) ? 0 : next_us;
+			next_us = at->has_more && wants ? 0 : next_us;
 		}
 	}
 	delivery->next_timer_us = ANNALS_MIN(delivery->next_timer_us, next_us);

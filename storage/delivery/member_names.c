@@ -150,6 +150,24 @@ void member_names_unref(struct member_names *names, uint32_t member)
 	names->used--;
 }
 
+void member_names_hold(struct member_names *names, uint32_t member)
+{
+	assert(member > 0 && member < names->count && names->names[member].references > 0);
+	names->names[member].held++;
+}
+
+void member_names_let_go(struct member_names *names, uint32_t member)
+{
+	assert(member > 0 && member < names->count && names->names[member].held > 0);
+	names->names[member].held--;
+	names->let_go = true;
+}
+
+uint32_t member_names_held(const struct member_names *names, uint32_t member)
+{
+	return member == 0 || member >= names->count ? 0 : names->names[member].held;
+}
+
 struct bytes member_names_text(const struct member_names *names, uint32_t member)
 {
 	return member == 0 || member >= names->count

@@ -10,6 +10,7 @@ struct member_name {
 	uint8_t *text;
 	uint32_t size;
 	uint32_t references; /* 0: free; `following` is the next free one then */
+	uint32_t held;       /* leases that go on */
 	uint32_t following;  /* in its bucket */
 	uint64_t hash;
 };
@@ -19,6 +20,7 @@ struct member_names {
 	uint32_t *buckets;
 	uint32_t bucket_count; /* a power of two */
 	uint32_t used;
+	bool let_go; /* a lease ended since the caller set it to false */
 };
 
 void member_names_init(struct member_names *names);
@@ -31,6 +33,11 @@ uint32_t member_names_find(const struct member_names *names, struct bytes name);
 void member_names_ref(struct member_names *names, uint32_t member);
 /* 0 is a no-op. */
 void member_names_unref(struct member_names *names, uint32_t member);
+/* One lease of the member's more, one less. */
+void member_names_hold(struct member_names *names, uint32_t member);
+void member_names_let_go(struct member_names *names, uint32_t member);
+/* Leases that the member holds. */
+uint32_t member_names_held(const struct member_names *names, uint32_t member);
 /* Borrowed while somebody holds a reference; empty for 0. */
 struct bytes member_names_text(const struct member_names *names, uint32_t member);
 

@@ -234,8 +234,8 @@ static void finish(struct progress *progress, uint32_t index)
 static void park(struct progress *progress, uint32_t index)
 {
 	tell(progress, PROGRESS_PARKED, index);
-	drop_member(progress, item_at(progress, index));
 	progress_set_state(progress, index, ITEM_PARKED);
+	drop_member(progress, item_at(progress, index));
 	if (item_at(progress, index)->chained && progress->settings->parked_pass) {
 		chain_remove(progress, index);
 	}
@@ -331,8 +331,8 @@ int progress_refuse(struct progress *progress, uint64_t offset, uint64_t lease, 
 	}
 	delay_us =
 		delay_us == TIME_NEVER ? backoff_us(progress->settings, item->attempts) : delay_us;
-	drop_member(progress, item);
 	progress_set_state(progress, index, ITEM_READY);
+	drop_member(progress, item);
 	if (delay_us > 0) {
 		item->due_us = now_us + ANNALS_MIN(delay_us, TIME_NEVER - 1 - now_us);
 		progress_set_state(progress, index, ITEM_DELAYED);
@@ -404,9 +404,9 @@ uint32_t progress_leave(struct progress *progress, uint32_t member)
 		struct item *item = item_at(progress, i);
 		if (item->state == ITEM_LEASED && item->member == member) {
 			tell(progress, PROGRESS_LEFT, i);
-			drop_member(progress, item);
 			item->attempts--;
 			progress_set_state(progress, i, ITEM_READY);
+			drop_member(progress, item);
 			touch(progress, i);
 			count++;
 		}

@@ -98,6 +98,12 @@ void progress_set_state(struct progress *progress, uint32_t index, enum item_sta
 	if (heap != NULL) {
 		heap_remove(progress, heap, index);
 	}
+	if (item->state == ITEM_LEASED) {
+		member_names_let_go(progress->members, item->member);
+	}
+	if (state == ITEM_LEASED) {
+		member_names_hold(progress->members, item->member);
+	}
 	progress->counts[item->state]--;
 	progress->counts[state]++;
 	item->state = (uint8_t)state;
@@ -454,8 +460,8 @@ void progress_item_free(struct progress *progress, uint32_t index)
 	if (item->chained) {
 		chain_remove(progress, index);
 	}
-	member_names_unref(progress->members, item->member);
 	progress_set_state(progress, index, ITEM_FREE);
+	member_names_unref(progress->members, item->member);
 	progress->counts[ITEM_FREE]--;
 	slice->items[item->offset % SLICE_EVENTS] = 0;
 	slice->count--;
@@ -482,9 +488,12 @@ void progress_release(struct progress *progress)
 	for (uint32_t i = 0; i < progress->slice_count; i++) {
 		struct slice *slice = progress->slices[progress->slice_first + i];
 		for (uint32_t k = 0; k < SLICE_EVENTS; k++) {
+			const struct item *item = item_at(progress, slice->items[k]);
+			if (slice->items[k] != 0 && item->state == ITEM_LEASED) {
+				member_names_let_go(progress->members, item->member);
+			}
 			if (slice->items[k] != 0) {
-				member_names_unref(progress->members,
-					item_at(progress, slice->items[k])->member);
+				member_names_unref(progress->members, item->member);
 			}
 		}
 		free(slice);

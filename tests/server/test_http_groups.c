@@ -146,6 +146,96 @@ START_TEST(test_http_groups_transactions)
 }
 END_TEST
 
+#define PUSH(query)                                                                                \
+	"GET /v1/groups/g/events" query " HTTP/1.1\r\nHost: a\r\nAccept: "                         \
+					"text/event-stream\r\n\r\n"
+
+/* The stream holds what ?max= says and not an event more until one is handled. */
+START_TEST(test_http_groups_push)
+{
+	static const char *const order[] = {"\"offset\":0", "\"offset\":1", "\"offset\":2"};
+	struct http_client client;
+	char lease[128];
+	client_open(&client);
+	client_send_text(&client, PUSH("?member=w1&max=1&leaseMs=30000"));
+	const char *text = client_read_until(&client, "\"partitionkey\":\"k\"");
+	ck_assert_ptr_nonnull(strstr(text, "Content-Type: text/event-stream"));
+	ck_assert_ptr_nonnull(strstr(text, "Annals-Member: w1\r\n"));
+	ck_assert_ptr_nonnull(strstr(text, "retry: 2000\n\n"));
+	ck_assert_ptr_nonnull(strstr(text, "id: 1.1\ndata: {\"lease\":\"1.0.0."));
+	ck_assert_uint_eq(
+		json_number(ask_for(200, "GET", "/v1/groups/g", NULL, NULL), "inFlight"), 1);
+	for (unsigned i = 0; i < ANNALS_COUNT_OF(order); i++) {
+		text = client_read_until(&client, order[i]);
+		ck_assert_uint_eq(count_of(text, "\"lease\":"), i + 1);
+		ck_assert_uint_eq(count_of(text, "caught-up"), 0);
+		snprintf(lease, sizeof(lease), "%s", lease_of(text, i));
+		ask_for(200, "POST", "/v1/groups/g/acknowledge", NULL, body("", lease));
+	}
+	(void)client_read_until(&client, "event: caught-up\ndata: {}\n\n");
+	ask_for(200, "POST", "/v1/topics/t/events?type=x&key=live", NULL, "4");
+	text = client_read_until(&client, "\"offset\":3");
+	ck_assert_uint_eq(count_of(text, "\"attempt\":1"), 4);
+	client_close(&client);
+}
+END_TEST
+
+/* Another member has room while one has not; what a stream held when it ended comes to the next one
+ * as if it had not been tried. */
+START_TEST(test_http_groups_push_gives_back)
+{
+	struct http_client full, second, third;
+	client_open(&full);
+	client_send_text(&full, PUSH("?max=1"));
+	const char *text = client_read_until(&full, "\"offset\":0");
+	ck_assert_ptr_nonnull(strstr(text, "Annals-Member: sse-"));
+	client_open(&second);
+	client_send_text(&second, PUSH("?max=1"));
+	(void)client_read_until(&second, "\"offset\":2");
+	ask_for(200, "POST", "/v1/topics/t/events?type=x&key=n", NULL, "5");
+	client_open(&third);
+	client_send_text(&third, PUSH("?max=5"));
+	(void)client_read_until(&third, "\"offset\":3");
+	client_close(&full);
+	text = client_read_until(&third, "\"offset\":0");
+	ck_assert_uint_eq(count_of(text, "\"attempt\":1"), 2);
+	client_close(&second);
+	text = client_read_until(&third, "\"offset\":2");
+	ck_assert_uint_eq(count_of(text, "\"attempt\":1"), 3);
+	text = ask_for(200, "GET", "/v1/groups/g/events/t/0/0", NULL, NULL);
+	ck_assert_ptr_nonnull(strstr(text, "\"outcome\":\"left\""));
+	client_close(&third);
+}
+END_TEST
+
+START_TEST(test_http_groups_push_ends)
+{
+	struct http_client client;
+	const char *accept = "Accept: text/event-stream\r\n";
+	ask_problem(404, "unknown-group", "'none'", "GET", "/v1/groups/none/events", accept, NULL);
+	ask_problem(406, "not-acceptable", "text/event-stream", "GET", "/v1/groups/g/events",
+		"Accept: application/json\r\n", NULL);
+	ask_problem(400, "invalid-argument", "max", "GET", "/v1/groups/g/events?max=1001", accept,
+		NULL);
+	ask_problem(400, "invalid-argument", "data", "GET", "/v1/groups/g/events?data=no", accept,
+		NULL);
+	ask_for(201, "PUT", "/v1/groups/log", NULL, "{\"mode\":\"offset\"}");
+	ask_problem(409, "group-mode", "by offset", "GET", "/v1/groups/log/events", accept, NULL);
+	ck_assert_int_eq(ask("HEAD", "/v1/groups/g/events", accept, NULL)->status, 200);
+	ck_assert_int_eq(ask("HEAD", "/v1/groups/none/events", accept, NULL)->status, 404);
+	ck_assert_uint_eq(
+		json_number(ask_for(200, "GET", "/v1/groups/g", NULL, NULL), "inFlight"), 0);
+	client_open(&client);
+	client_send_text(&client, PUSH("?max=2"));
+	(void)client_read_until(&client, "\"offset\":2");
+	ask_for(204, "DELETE", "/v1/groups/g", NULL, NULL);
+	const char *text = client_read_until(&client, "0\r\n\r\n");
+	ck_assert_ptr_nonnull(
+		strstr(text, "event: error\ndata: {\"type\":\"urn:annals:problem:unknown-group\""));
+	client_close(&client);
+}
+END_TEST
+
 START_TEST(test_http_groups_seek)
 {
 	const char *text = ask_for(200, "POST", "/v1/groups/g/poll", NULL, "{\"max\":10}");
@@ -375,6 +465,7 @@ END_TEST
 
 SUITE_MAIN("http_groups", setup, server_teardown, test_http_groups_poll_and_acknowledge,
 	test_http_groups_park_and_replay, test_http_groups_transactions,
-	test_http_groups_transactions_over_topics, test_http_groups_seek, test_http_groups_members,
-	test_http_groups_members_commit, test_http_groups_wrong_group,
+	test_http_groups_transactions_over_topics, test_http_groups_push,
+	test_http_groups_push_gives_back, test_http_groups_push_ends, test_http_groups_seek,
+	test_http_groups_members, test_http_groups_members_commit, test_http_groups_wrong_group,
 	test_http_groups_wrong_values, test_http_groups_errors)

@@ -172,7 +172,7 @@ START_TEST(test_http_topics_openapi_has_every_route)
 	ck_assert_ptr_nonnull(
 		strstr(text, "\"/v1/groups/{group}/offsets/{topic}/{partition}\":{\"get\":{"));
 	/* Partition, event, topic, stream, query (twice), poll, parked. */
-	ck_assert_uint_eq(count_of(text, "\"name\":\"schemaVersion\""), 8);
+	ck_assert_uint_eq(count_of(text, "\"name\":\"schemaVersion\""), 9);
 }
 END_TEST
 

@@ -81,6 +81,7 @@ struct delivery_request {
 	char group[GROUP_NAME_MAX + 1];
 	/* private */
 	struct list_node waiting; /* polls */
+	bool is_cancelled;        /* while it was worked on */
 };
 /*
  * Hands a request over; it comes back through base.queue, always, exactly once.
@@ -90,7 +91,8 @@ struct delivery_request {
  */
 int delivery_submit(struct delivery *delivery, struct delivery_request *request,
 	struct error *err) ANNALS_MUST_CHECK;
-/* Takes a waiting poll back: true when it is the caller's again, and nothing was leased. */
+/* Takes a waiting poll back: true when it is the caller's again, and nothing was leased. Else it
+ * comes back soon, without waiting any longer, and may have leased. */
 bool delivery_cancel(struct delivery *delivery, struct delivery_request *request);
 
 /* Any thread, at once: the group's mode, 0 if there is none. */
@@ -165,11 +167,15 @@ struct poll_request { /* DELIVERY_POLL */
 	uint32_t bytes_max;  /* 0 = 1 MiB; at least one event comes whatever its size */
 	uint64_t lease_us;   /* 0 = the group's */
 	uint64_t wait_us;    /* for the first event; at most 60 s is honoured */
+	/* Leases the member may hold in this group at a time, those of earlier polls counted; a
+	 * poll of a member that holds so many waits until one ends. 0: any number. */
+	uint32_t held_max;
 	/* results; malloc'ed, the caller's: poll_request_release() */
 	struct delivered_event *events;
 	size_t event_count, event_capacity;
 	struct buf bytes;
 	bool is_paused;
+	bool is_full; /* nothing came because the member holds held_max leases */
 	/* private */
 	uint64_t deadline_us;
 };
