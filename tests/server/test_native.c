@@ -249,6 +249,36 @@ START_TEST(test_append_says_which_durability_it_got)
 }
 END_TEST
 
+/* Delayed events are taken over HTTP: here they would come at once, which is worse than an error.
+ */
+START_TEST(test_append_refuses_events_that_are_due_later)
+{
+	struct record record = {.id = bytes_text("1"),
+		.source = bytes_text("/t"),
+		.type = bytes_text("x"),
+		.has_due = true,
+		.due_ns = INT64_C(7258118400000000000)};
+	struct buf body = BUF_INIT;
+
+	create_topic(&client, "t", 1);
+	/* The second one's time has passed: an event like others. */
+	for (unsigned i = 0; i < 2; i++) {
+		uint32_t correlation;
+		buf_reset(&body);
+		ck_assert_int_eq(record_encode_in_batch(&record, &body), 0);
+		correlation = send_append(&client, "t", 0, 0, buf_bytes(&body));
+		if (i == 0) {
+			client_refused(&client, correlation, ANNALS_E_INVALID, "over HTTP");
+		} else {
+			client_expect(&client, correlation, 0);
+		}
+		record.due_ns = 1;
+	}
+	ck_assert_uint_eq(receive_fetch(&client, send_fetch(&client, "t", 0, 0, 0)).events, 1);
+	buf_release(&body);
+}
+END_TEST
+
 START_TEST(test_fetch_returns_what_was_appended)
 {
 	struct fetched fetched;
@@ -685,8 +715,9 @@ SUITE_MAIN("native", setup, teardown, test_hello_tells_version_store_and_limits,
 	test_topic_delete_makes_a_new_identity, test_append_gives_dense_offsets,
 	test_append_of_many_batches_is_one_commit,
 	test_append_pipelined_keeps_the_order_of_a_partition,
-	test_append_says_which_durability_it_got, test_fetch_returns_what_was_appended,
-	test_fetch_waits_until_something_comes, test_fetch_wait_ends_with_an_empty_page,
+	test_append_says_which_durability_it_got, test_append_refuses_events_that_are_due_later,
+	test_fetch_returns_what_was_appended, test_fetch_waits_until_something_comes,
+	test_fetch_wait_ends_with_an_empty_page,
 	test_fetch_of_compressed_batches_for_a_plain_reader,
 	test_offset_for_time_finds_the_end_of_the_future, test_offsets_are_kept_per_group,
 	test_offset_commit_errors_name_what_is_wrong, test_subscribe_pushes_history_then_what_comes,
