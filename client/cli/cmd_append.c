@@ -1,3 +1,4 @@
+#include "http.h"
 #include "typed.h"
 
 #include <annals/clock.h>
@@ -19,7 +20,9 @@ struct append {
 	struct cloudevent parsed;
 	struct typed *typed; /* with --json */
 	struct event_room room;
+	const char *http_address;
 	uint64_t events, bytes;
+	uint64_t later; /* of events: due later */
 	uint32_t partition;
 	/* of the delivery callback, under lock */
 	pthread_mutex_t lock;
@@ -51,6 +54,44 @@ static int failure(struct append *append)
 	return failed;
 }
 
+static bool is_due_later(const struct record *record)
+{
+	return record->has_due && record->due_ns > 0 &&
+	       (uint64_t)record->due_ns / 1000 > clock_wall_us();
+}
+
+/* A line whose event is due later: the schedule is behind HTTP only, and takes what it reads. */
+static int append_later(struct append *append, const char *name, uint64_t line, struct bytes text)
+{
+	struct cli_http http = {.address = append->http_address};
+	char what[64], number[16];
+	int status, code;
+
+	(void)snprintf(what, sizeof(what), "%.30s line %llu", name, (unsigned long long)line);
+	if (append->typed != NULL) {
+		return cli_fail(
+			ANNALS_E_INVALID, "%s: an event that is due later takes no --json", what);
+	}
+	status = cli_http_path(&http, "/v1/topics/", append->topic);
+	if (status == 0 && append->partition != ANNALS_PARTITION_BY_KEY) {
+		(void)snprintf(number, sizeof(number), "%u", append->partition);
+		status = cli_http_path(&http, "/partitions/", number);
+	}
+	status = status != 0 ? status : cli_http_path(&http, "/events", NULL);
+	code = status != 0 ? cli_fail(status, "no memory")
+			   : cli_http_exchange(append->cli, &http, "POST",
+				     "application/cloudevents+json", text);
+	if (code == CLI_OK && http.status / 100 != 2) {
+		code = cli_http_problem(&http, what);
+	} else if (code == CLI_OK) {
+		append->events++;
+		append->later++;
+		progress_show(&append->progress, append->events, append->bytes);
+	}
+	cli_http_release(&http);
+	return code;
+}
+
 /* One line of a file. CLI_OK or an exit code after a message. */
 static int append_line(struct append *append, const char *name, uint64_t line, struct bytes text)
 {
@@ -69,6 +110,9 @@ static int append_line(struct append *append, const char *name, uint64_t line, s
 	if (status != ANNALS_OK) {
 		return cli_fail(
 			status, "%s line %llu: %s", name, (unsigned long long)line, err.text);
+	}
+	if (is_due_later(&append->parsed.record)) {
+		return append_later(append, name, line, text);
 	}
 	if (append->typed != NULL) {
 		char what[64];
@@ -166,8 +210,13 @@ static int finish(struct append *append, int code)
 	if (!append->cli->quiet || code != CLI_OK) {
 		fprintf(code == CLI_OK ? stdout : stderr, "%s %s event%s to '%s' in %.2f s\n",
 			code == CLI_OK ? "appended" : "annals: appended only",
-			text_count(append->stored), append->stored == 1 ? "" : "s", append->topic,
+			text_count(append->stored + append->later),
+			append->stored + append->later == 1 ? "" : "s", append->topic,
 			(double)nanoseconds / 1e9);
+		if (append->later > 0) {
+			fprintf(code == CLI_OK ? stdout : stderr, "%s of them wait until due\n",
+				text_count(append->later));
+		}
 	}
 	return code;
 }
@@ -280,7 +329,7 @@ static int run(struct cli *cli, int argc, char **argv)
 		{"json", CLI_FLAG, &as_json, NULL, NULL,
 			"JSON data becomes protobuf by the schema of the event's type"},
 		{"http", CLI_TEXT, &typed.http_address, NULL, "HOST:PORT",
-			"... from the server that speaks HTTP there ($ANNALS_HTTP, "
+			"where HTTP is spoken, for schemas and delayed events ($ANNALS_HTTP, "
 			"127.0.0.1:7480)"},
 	};
 	int count = cli_parse(cli, options, ANNALS_COUNT_OF(options), argc, argv, 1, DATA_MAX);
@@ -320,6 +369,7 @@ static int run(struct cli *cli, int argc, char **argv)
 		return CLI_USAGE;
 	}
 	append.typed = as_json ? &typed : NULL;
+	append.http_address = typed.http_address;
 	int code = cli_connect(cli);
 	if (code != CLI_OK) {
 		return code;
@@ -354,7 +404,9 @@ const struct command cmd_append = {
 		"files or from stdin ('-'). It stops at the first line that\n"
 		"is wrong and names it (exit code 7); the lines before it are stored. Attributes "
 		"that only Annals sets (annalsoffset ...) are ignored, so what\n"
-		"'annals read' printed can be appended again. 'partitionkey' is the key.\n"
+		"'annals read' printed can be appended again. 'partitionkey' is the key. "
+		"Events whose 'annalsdue' lies in the future are kept by the server\n"
+		"until then; they go over HTTP (--http).\n"
 		"With --json the data is JSON of the type's schema and is stored as protobuf, with "
 		"the key, subject, time and tags that the schema's options\n"
 		"take from it (docs/schemas.md).\n"

@@ -85,6 +85,12 @@ runs 0 read bad && same 'lines before the bad one are stored' "$(wc -l <"$work/o
 head -n 5 "$quakes" | "$ANNALS" append bad >"$work/out" || fail 'append from stdin'
 shows out 'appended 5 events'
 runs 1 append bad "$work/none" && shows err 'cannot open'
+printf '%s\n' '{"specversion":"1.0","id":"due","source":"/e2e","type":"t","annalsdue":"2200-01-01T00:00:00Z"}' >"$work/due"
+runs 0 append bad "$work/due" --http "$http" && shows out "appended 1 event to 'bad'" && shows out '1 of them wait until due'
+runs 0 append bad "$work/due" --http "$http" # a repeat: it waits already
+sed -i 's/2200/2201/' "$work/due"
+runs 4 append bad "$work/due" --http "$http" && shows err 'line 1' && shows err 'waits already'
+runs 5 append bad "$work/due" --http 127.0.0.1:1
 runs 0 read q --limit 10
 "$ANNALS" append bad "$work/out" >/dev/null || fail 'what was read cannot be appended again'
 
