@@ -87,21 +87,94 @@ static bool is_wanted(struct bytes key, struct bytes prefix, struct bytes from)
 	       bytes_compare(key, from) >= 0;
 }
 
-static int find_in_overlay(
-	struct shard *shard, struct bytes prefix, struct bytes from, struct found *found)
+/* The first `capacity` of the rows in the order of their keys: a heap, the last one on top. */
+struct first_rows {
+	const struct overlay_row **rows;
+	size_t count, capacity;
+};
+
+static void swap_rows(struct first_rows *first, size_t a, size_t b)
 {
+	const struct overlay_row *row = first->rows[a];
+
+	first->rows[a] = first->rows[b];
+	first->rows[b] = row;
+}
+
+static bool is_later(const struct first_rows *first, size_t a, size_t b)
+{
+	return bytes_compare(first->rows[a]->key, first->rows[b]->key) > 0;
+}
+
+static void first_rows_sink(struct first_rows *first)
+{
+	size_t at = 0;
+
+	for (;;) {
+		size_t child = 2 * at + 1;
+		if (child >= first->count) {
+			break;
+		}
+		child += child + 1 < first->count && is_later(first, child + 1, child) ? 1 : 0;
+		if (!is_later(first, child, at)) {
+			break;
+		}
+		swap_rows(first, child, at);
+		at = child;
+	}
+}
+
+static void first_rows_add(struct first_rows *first, const struct overlay_row *row)
+{
+	size_t at = first->count;
+
+	if (at == first->capacity) {
+		if (bytes_compare(row->key, first->rows[0]->key) < 0) {
+			first->rows[0] = row;
+			first_rows_sink(first);
+		}
+		return;
+	}
+	first->rows[first->count++] = row;
+	while (at > 0 && is_later(first, at, (at - 1) / 2)) {
+		swap_rows(first, at, (at - 1) / 2);
+		at = (at - 1) / 2;
+	}
+}
+
+/* Those that are deleted, and of the others count_max: a walk meets no more of them. */
+static int find_in_overlay(struct shard *shard, struct bytes prefix, struct bytes from,
+	size_t count_max, struct found *found)
+{
+	struct first_rows first = {.capacity = count_max};
 	struct list_node *node;
 	int status = 0;
 
+	if (count_max > 0) {
+		first.rows = malloc(count_max * sizeof(struct overlay_row *));
+		if (first.rows == NULL) {
+			return ANNALS_E_NO_MEMORY;
+		}
+	}
 	(void)pthread_mutex_lock(&shard->tail.mutex);
 	LIST_FOR_EACH (node, &shard->overlay.rows) {
 		const struct overlay_row *row = LIST_ENTRY(node, struct overlay_row, node);
-		if (status == 0 && row->table == TABLE_ROWS && is_wanted(row->key, prefix, from)) {
-			status = found_add(found, row->key, bytes_of(row->value, row->value_size),
-				row->deleted);
+		if (status != 0 || row->table != TABLE_ROWS || !is_wanted(row->key, prefix, from)) {
+			continue;
 		}
+		if (first.rows != NULL && !row->deleted) {
+			first_rows_add(&first, row);
+			continue;
+		}
+		status = found_add(
+			found, row->key, bytes_of(row->value, row->value_size), row->deleted);
+	}
+	for (size_t i = 0; i < first.count && status == 0; i++) {
+		const struct overlay_row *row = first.rows[i];
+		status = found_add(found, row->key, bytes_of(row->value, row->value_size), false);
 	}
 	(void)pthread_mutex_unlock(&shard->tail.mutex);
+	free(first.rows);
 	if (found->count > 1) {
 		qsort_r(found->rows, found->count, sizeof(*found->rows), compare_found, found);
 	}
@@ -206,7 +279,7 @@ int row_scan(struct shard *shard, struct bytes prefix, struct bytes from, size_t
 		return error_fail(err, ANNALS_E_INVALID, "a row's prefix has 1 to %u bytes",
 			ROW_KEY_BYTES_MAX);
 	}
-	status = find_in_overlay(shard, prefix, from, &changed);
+	status = find_in_overlay(shard, prefix, from, count_max, &changed);
 	if (status != 0) {
 		(void)error_fail(err, status, "no memory to list rows");
 	} else {

@@ -377,8 +377,7 @@ static bool wait_for_work(struct schedule *schedule)
 			schedule->next_due_us > wall_us ? schedule->next_due_us - wall_us : 0;
 		if (!list_is_empty(&schedule->requests)) {
 			until_us = 0;
-		}
-		if (schedule->retry_us > now_us) {
+		} else if (schedule->retry_us > now_us) {
 			until_us = ANNALS_MAX(until_us, schedule->retry_us - now_us);
 		}
 		wait_us = ANNALS_MIN(wait_us, until_us);

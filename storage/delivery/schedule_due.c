@@ -1,9 +1,9 @@
 /*
  * Delayed events that are due: into the log, out of the rows, in one commit.
  *
- * In the order of due times, those of one topic at a time. What the log refuses for good (its id
- * was taken meanwhile by another event, say) is found by trying events alone; it comes again a
- * minute later, so that it is neither lost nor in the way.
+ * In the order of due times, whatever their topics. What the log refuses for good (its id was taken
+ * meanwhile by another event, say) is found by halving what is tried; it comes again a minute
+ * later, so that it is neither lost nor in the way.
  */
 #include "schedule_internal.h"
 
@@ -12,25 +12,27 @@
 #include <annals/varint.h>
 #include <stdlib.h>
 
-#define SCAN_ROWS 500u
-#define BODY_BYTES_MAX (1u << 20) /* of one append, about */
+#define SCAN_ROWS 4000u
+#define BODY_BYTES_MAX (1u << 20) /* of one commit, about */
 #define RETRY_US 100000u
+#define REST_US_MAX 100000u
 #define POSTPONE_US UINT64_C(60000000)
 
 static void due_batch_reset(struct due_batch *due)
 {
-	for (size_t i = 0; due->bodies != NULL && i < due->append.part_count; i++) {
+	for (size_t i = 0; i < due->part_count; i++) {
 		buf_release(&due->bodies[i]);
 	}
 	free(due->bodies);
+	free(due->parts);
 	due->bodies = NULL;
-	if (due->append.parts != &due->append.one_part) {
-		free(due->append.parts);
+	due->parts = NULL;
+	for (size_t i = 0; i < due->append_count; i++) {
+		append_request_release(&due->appends[i]);
 	}
-	append_request_release(&due->append);
-	memset(&due->append, 0, sizeof(due->append));
 	buf_reset(&due->bytes);
-	due->count = 0;
+	due->count = due->part_count = due->append_count = due->dropped = 0;
+	due->topic_count = 0;
 	due->is_alone = false;
 	due->skipped_us = UINT64_MAX;
 }
@@ -48,28 +50,30 @@ struct due_scan {
 	struct schedule *schedule;
 	uint64_t now_us;
 	uint64_t next_due_us; /* of the first event that was not taken */
+	size_t looked_at;
+	uint64_t last_us; /* when the last row that was looked at is due */
 };
 
-static int take_row(void *arg, struct bytes key, struct bytes value)
+/* The topic's place in the batch; APPEND_TOPICS_MAX: there is none left. */
+static uint32_t slot_of(struct due_batch *due, uint32_t topic_id)
 {
-	struct due_scan *scan = arg;
-	struct due_batch *due = &scan->schedule->due;
-	struct due_event *event;
-	uint64_t due_us;
+	uint32_t slot = due->count > 0 ? due->events[due->count - 1].slot : 0;
 
-	if (key.size != EVENT_KEY_BYTES || value.size <= EVENT_FIXED_BYTES || value.data[0] != 1) {
-		return 0; /* damaged: verify tells of it */
+	if (slot < due->topic_count && due->topic_ids[slot] == topic_id) {
+		return slot;
 	}
-	due_us = load_u64_be(key.data + 2);
-	if (due_us > scan->now_us || due->count >= scan->schedule->due_max ||
-		due->bytes.size > BODY_BYTES_MAX) {
-		scan->next_due_us = due_us;
-		return 1;
+	for (slot = 0; slot < due->topic_count && due->topic_ids[slot] != topic_id; slot++) {
 	}
-	if (due->count > 0 && load_u32(value.data + 2) != due->events[0].topic_id) {
-		due->skipped_us = ANNALS_MIN(due->skipped_us, due_us);
-		return 0;
+	if (slot == due->topic_count && slot < APPEND_TOPICS_MAX) {
+		due->topic_ids[due->topic_count++] = topic_id;
 	}
+	return slot;
+}
+
+static int add_due(struct due_batch *due, uint32_t slot, struct bytes key, struct bytes value)
+{
+	struct due_event *event;
+
 	if (due->count == due->capacity) {
 		size_t capacity = due->capacity == 0 ? 64 : due->capacity * 2;
 		struct due_event *larger = realloc(due->events, capacity * sizeof(*larger));
@@ -79,79 +83,153 @@ static int take_row(void *arg, struct bytes key, struct bytes value)
 		due->events = larger;
 		due->capacity = capacity;
 	}
-	event = &due->events[due->count];
+	event = &due->events[due->count++];
 	memcpy(event->key, key.data, EVENT_KEY_BYTES);
 	event->flags = value.data[1];
-	event->topic_id = load_u32(value.data + 2);
+	event->has_id = true;
+	event->slot = slot;
 	event->partition = load_u32(value.data + 6);
 	memcpy(event->id, value.data + 10, 16);
 	event->at = due->bytes.size;
 	event->size = value.size;
-	due->count++;
+	due->last_due_us = load_u64_be(key.data + 2);
 	return buf_add(&due->bytes, value.data, value.size);
 }
 
-static struct bytes encoded_of(const struct due_batch *due, size_t index)
+static int take_row(void *arg, struct bytes key, struct bytes value)
 {
-	const struct due_event *event = &due->events[index];
+	struct due_scan *scan = arg;
+	struct due_batch *due = &scan->schedule->due;
+	uint64_t due_us;
+	uint32_t slot;
 
-	return bytes_of(
-		due->bytes.data + event->at + EVENT_FIXED_BYTES, event->size - EVENT_FIXED_BYTES);
+	scan->looked_at++;
+	if (key.size != EVENT_KEY_BYTES) {
+		return 0; /* damaged: verify tells of it */
+	}
+	due_us = scan->last_us = load_u64_be(key.data + 2);
+	if (due_us > scan->now_us || due->count >= scan->schedule->due_max ||
+		due->bytes.size > BODY_BYTES_MAX) {
+		scan->next_due_us = due_us;
+		return 1;
+	}
+	if (value.size <= EVENT_FIXED_BYTES || value.data[0] != 1) {
+		return 0; /* likewise */
+	}
+	slot = slot_of(due, load_u32(value.data + 2));
+	if (slot == APPEND_TOPICS_MAX) {
+		due->skipped_us = ANNALS_MIN(due->skipped_us, due_us);
+		return 0;
+	}
+	return add_due(due, slot, key, value);
 }
 
-static uint32_t partition_of(
-	const struct due_event *event, struct bytes encoded, const struct topic *topic)
+/* Where it goes, and whether it has an id. */
+static void place(const struct due_batch *due, struct due_event *event, const struct topic *topic)
 {
+	const struct bytes encoded = bytes_of(
+		due->bytes.data + event->at + EVENT_FIXED_BYTES, event->size - EVENT_FIXED_BYTES);
 	struct record record;
 
-	if ((event->flags & PARTITION_NAMED) == 0 && record_decode(encoded, &record, NULL) == 0 &&
-		record.has_key) {
-		return record_partition(record.key, topic->config.partitions);
+	if (record_decode(encoded, &record, NULL) == 0) {
+		event->has_id = record.id.size > 0;
+		if ((event->flags & PARTITION_NAMED) == 0 && record.has_key && topic != NULL) {
+			event->partition = record_partition(record.key, topic->config.partitions);
+		}
 	}
-	return event->partition < topic->config.partitions ? event->partition : 0;
+	if (topic != NULL && event->partition >= topic->config.partitions) {
+		event->partition = 0;
+	}
 }
 
-static int add_to_part(struct due_batch *due, uint32_t partition, struct bytes encoded)
+static int compare_places(const void *a, const void *b)
 {
+	const struct due_event *first = a, *second = b;
+
+	if (first->slot != second->slot) {
+		return first->slot < second->slot ? -1 : 1;
+	}
+	if (first->partition != second->partition) {
+		return first->partition < second->partition ? -1 : 1;
+	}
+	return first->at < second->at ? -1 : 1; /* as they were scanned */
+}
+
+static int add_to_body(struct due_batch *due, const struct due_event *event)
+{
+	struct buf *body = &due->bodies[due->part_count - 1];
 	uint8_t head[1 + VARINT_BYTES_MAX] = {0x0a}; /* Batch.event */
-	const size_t size = 1 + varint_put(head + 1, encoded.size);
-	size_t i = 0;
-	int status;
+	const size_t bytes = event->size - EVENT_FIXED_BYTES;
+	const size_t size = 1 + varint_put(head + 1, bytes);
+	int status = buf_add(body, head, size);
 
-	while (i < due->append.part_count && due->append.parts[i].partition != partition) {
-		i++;
-	}
-	if (i == due->append.part_count) {
-		due->append.part_count++;
-		due->append.parts[i] = (struct append_part){.partition = partition};
-	}
-	status = buf_add(&due->bodies[i], head, size);
-	return status != 0 ? status : buf_add(&due->bodies[i], encoded.data, encoded.size);
+	return status != 0 ? status
+			   : buf_add(body, due->bytes.data + event->at + EVENT_FIXED_BYTES, bytes);
 }
 
-/* The parts of the append. */
-static int fill_parts(struct due_batch *due, const struct topic *topic)
+/* The chain of appends from the sorted events. */
+static int chain(struct due_batch *due, struct topic *const topics[])
 {
-	struct buf scratch = BUF_INIT;
+	const struct due_event *last = NULL;
 	int status = 0;
 
-	due->append.parts = calloc(due->count, sizeof(*due->append.parts));
-	due->bodies = calloc(due->count, sizeof(*due->bodies));
-	if (due->append.parts == NULL || due->bodies == NULL) {
-		return ANNALS_E_NO_MEMORY;
-	}
 	for (size_t i = 0; i < due->count && status == 0; i++) {
-		struct bytes encoded = encoded_of(due, i);
-		status = add_to_part(due, partition_of(&due->events[i], encoded, topic), encoded);
+		const struct due_event *event = &due->events[i];
+		struct append_request *append;
+		if (topics[event->slot] == NULL) {
+			due->dropped++;
+			continue;
+		}
+		if (last == NULL || last->slot != event->slot) {
+			append = &due->appends[due->append_count++];
+			*append = (struct append_request){.topic_id = topics[event->slot]->id,
+				.durability = DURABILITY_DEFAULT,
+				.parts = &due->parts[due->part_count]};
+			if (due->append_count > 1) {
+				append[-1].next = append;
+			}
+		}
+		append = &due->appends[due->append_count - 1];
+		if (last == NULL || last->slot != event->slot ||
+			last->partition != event->partition) {
+			due->parts[due->part_count++].partition = event->partition;
+			append->part_count++;
+		}
+		status = add_to_body(due, event);
+		last = event;
 	}
-	for (size_t i = 0; i < due->append.part_count && status == 0; i++) {
-		struct append_part *part = &due->append.parts[i];
+	return status;
+}
+
+static int fill(struct schedule *schedule)
+{
+	struct due_batch *due = &schedule->due;
+	struct topic *topics[APPEND_TOPICS_MAX] = {NULL};
+	struct buf scratch = BUF_INIT;
+	int status;
+
+	for (uint32_t i = 0; i < due->topic_count; i++) {
+		topics[i] = store_topic_find_id(schedule->store, due->topic_ids[i]);
+	}
+	for (size_t i = 0; i < due->count; i++) {
+		place(due, &due->events[i], topics[due->events[i].slot]);
+	}
+	qsort(due->events, due->count, sizeof(*due->events), compare_places);
+	due->parts = calloc(due->count, sizeof(*due->parts));
+	due->bodies = calloc(due->count, sizeof(*due->bodies));
+	status =
+		due->parts != NULL && due->bodies != NULL ? chain(due, topics) : ANNALS_E_NO_MEMORY;
+	for (size_t i = 0; i < due->part_count && status == 0; i++) {
+		struct append_part *part = &due->parts[i];
 		const struct batch_limits limits = {0};
 		part->codec = BATCH_PLAIN;
 		part->body = buf_bytes(&due->bodies[i]);
 		part->body_crc = crc32c(0, part->body.data, part->body.size);
 		status = batch_check_body(
 			part->body, BATCH_PLAIN, &limits, &scratch, &part->summary, NULL);
+	}
+	for (uint32_t i = 0; i < due->topic_count; i++) {
+		topic_unref(topics[i]);
 	}
 	buf_release(&scratch);
 	return status;
@@ -167,12 +245,13 @@ static int delete_rows(struct schedule *schedule)
 	row_batch_reset(&schedule->rows);
 	for (size_t i = 0; i < due->count && status == 0; i++) {
 		uint8_t key[ID_KEY_BYTES];
-		schedule_id_key(key, due->events[i].id);
 		status = row_batch_add(
 			&schedule->rows, bytes_of(due->events[i].key, EVENT_KEY_BYTES), nothing);
-		status = status != 0 ? status
-				     : row_batch_add(&schedule->rows, bytes_of(key, ID_KEY_BYTES),
-					       nothing);
+		if (status == 0 && due->events[i].has_id) {
+			schedule_id_key(key, due->events[i].id);
+			status = row_batch_add(
+				&schedule->rows, bytes_of(key, ID_KEY_BYTES), nothing);
+		}
 	}
 	return status != 0 ? status : schedule_add_counts(schedule, left, schedule->next_number);
 }
@@ -187,9 +266,9 @@ static int postpone_rows(struct schedule *schedule, uint64_t now_us)
 	row_batch_reset(&schedule->rows);
 	for (size_t i = 0; i < due->count && status == 0; i++) {
 		const struct due_event *event = &due->events[i];
-		uint8_t key[EVENT_KEY_BYTES], id_key[ID_KEY_BYTES], place[PLACE_BYTES];
-		store_u64(place, now_us + POSTPONE_US);
-		store_u64(place + 8, number);
+		uint8_t key[EVENT_KEY_BYTES], id_key[ID_KEY_BYTES], at[PLACE_BYTES];
+		store_u64(at, now_us + POSTPONE_US);
+		store_u64(at + 8, number);
 		schedule_event_key(key, now_us + POSTPONE_US, number++);
 		schedule_id_key(id_key, event->id);
 		status = row_batch_add(
@@ -198,10 +277,10 @@ static int postpone_rows(struct schedule *schedule, uint64_t now_us)
 				 ? status
 				 : row_batch_add(&schedule->rows, bytes_of(key, EVENT_KEY_BYTES),
 					   bytes_of(due->bytes.data + event->at, event->size));
-		status = status != 0
-				 ? status
-				 : row_batch_add(&schedule->rows, bytes_of(id_key, ID_KEY_BYTES),
-					   bytes_of(place, sizeof(place)));
+		if (status == 0 && event->has_id) {
+			status = row_batch_add(&schedule->rows, bytes_of(id_key, ID_KEY_BYTES),
+				bytes_of(at, sizeof(at)));
+		}
 	}
 	schedule->next_number = number;
 	return status != 0 ? status : schedule_add_counts(schedule, schedule->waiting, number);
@@ -210,7 +289,7 @@ static int postpone_rows(struct schedule *schedule, uint64_t now_us)
 static int submit_rows(struct schedule *schedule, bool with_append)
 {
 	struct due_batch *due = &schedule->due;
-	struct store_request *base = with_append ? &due->append.base : &due->alone.base;
+	struct store_request *base = with_append ? &due->appends[0].base : &due->alone.base;
 	int status;
 
 	free(schedule->changes);
@@ -221,8 +300,8 @@ static int submit_rows(struct schedule *schedule, bool with_append)
 	}
 	due->is_alone = !with_append;
 	if (with_append) {
-		due->append.rows = schedule->changes;
-		due->append.row_count = schedule->rows.count;
+		due->appends[0].rows = schedule->changes;
+		due->appends[0].row_count = schedule->rows.count;
 	} else {
 		due->alone = (struct rows_request){
 			.changes = schedule->changes, .change_count = schedule->rows.count};
@@ -234,40 +313,46 @@ static int submit_rows(struct schedule *schedule, bool with_append)
 	return store_submit(schedule->store, base, NULL);
 }
 
-static int start(struct schedule *schedule)
+/* Everything that is due up to a commit's size. Returns what the scan returned. */
+static int look(struct schedule *schedule, struct due_scan *scan)
 {
-	struct due_batch *due = &schedule->due;
-	struct topic *topic = store_topic_find_id(schedule->store, due->events[0].topic_id);
-	int status = delete_rows(schedule);
+	static const uint8_t prefix[] = {ROW_SCHEDULE, 'e'};
+	const uint64_t begin_ns = clock_monotonic_ns();
+	uint8_t from[EVENT_KEY_BYTES];
+	int status;
 
-	if (status == 0 && topic != NULL) {
-		due->append.topic_id = topic->id;
-		due->append.durability = DURABILITY_DEFAULT;
-		status = fill_parts(due, topic);
+	due_batch_reset(&schedule->due);
+	schedule_event_key(from, schedule->scan_from_us, 0);
+	status = store_row_scan(schedule->store, bytes_of(prefix, sizeof(prefix)),
+		bytes_of(from, sizeof(from)), SCAN_ROWS, take_row, scan, NULL);
+	if (status == 0 && scan->looked_at == SCAN_ROWS) { /* there may be more */
+		scan->next_due_us = ANNALS_MIN(scan->next_due_us, scan->last_us);
 	}
-	status = status != 0 ? status : submit_rows(schedule, topic != NULL);
-	topic_unref(topic);
+	schedule->after_due_us = scan->next_due_us;
+	/* A backlog is worth each look. */
+	schedule->rest_us =
+		scan->next_due_us > scan->now_us
+			? ANNALS_MIN((clock_monotonic_ns() - begin_ns) / 1000 * 4, REST_US_MAX)
+			: 0;
 	return status;
 }
 
 bool schedule_start_due(struct schedule *schedule)
 {
-	static const uint8_t prefix[] = {ROW_SCHEDULE, 'e'};
-	struct due_scan scan = {.schedule = schedule, .now_us = clock_wall_us()};
-	uint8_t from[EVENT_KEY_BYTES];
+	struct due_scan scan = {
+		.schedule = schedule, .now_us = clock_wall_us(), .next_due_us = UINT64_MAX};
 	int status;
 
 	if (scan.now_us < schedule->next_due_us ||
 		clock_monotonic_ns() / 1000 < schedule->retry_us) {
 		return false;
 	}
-	due_batch_reset(&schedule->due);
-	scan.next_due_us = UINT64_MAX;
-	schedule_event_key(from, schedule->scan_from_us, 0);
-	status = store_row_scan(schedule->store, bytes_of(prefix, sizeof(prefix)),
-		bytes_of(from, sizeof(from)), SCAN_ROWS, take_row, &scan, NULL);
+	status = look(schedule, &scan);
 	if (status >= 0 && schedule->due.count > 0) {
-		status = start(schedule);
+		status = fill(schedule);
+		status = status != 0 ? status : delete_rows(schedule);
+		status = status != 0 ? status
+				     : submit_rows(schedule, schedule->due.append_count > 0);
 		if (status == 0) {
 			return true;
 		}
@@ -276,6 +361,11 @@ bool schedule_start_due(struct schedule *schedule)
 		schedule_pause(schedule, RETRY_US);
 	} else {
 		schedule->next_due_us = scan.next_due_us;
+		if (scan.next_due_us <= scan.now_us) { /* nothing but damaged rows so far */
+			schedule->scan_from_us = scan.last_us;
+			schedule->rest_us = RETRY_US;
+		}
+		schedule_pause(schedule, schedule->rest_us);
 	}
 	return false;
 }
@@ -292,16 +382,17 @@ static void count(struct schedule *schedule, uint64_t *counter, uint64_t events)
 	(void)pthread_mutex_unlock(&schedule->mutex);
 }
 
-static void done(struct schedule *schedule, uint64_t *counter)
+static void done(struct schedule *schedule)
 {
 	const struct due_batch *due = &schedule->due;
 
-	count(schedule, counter, due->count);
+	count(schedule, &schedule->stats.appended_total, due->count - due->dropped);
+	count(schedule, &schedule->stats.dropped_total, due->dropped);
 	schedule->waiting -= ANNALS_MIN(schedule->waiting, due->count);
-	schedule->scan_from_us =
-		ANNALS_MIN(due->skipped_us, load_u64_be(due->events[due->count - 1].key + 2));
-	schedule->next_due_us = schedule->waiting == 0 ? UINT64_MAX : schedule->scan_from_us;
-	schedule->due_max = SIZE_MAX;
+	schedule->scan_from_us = ANNALS_MIN(due->skipped_us, due->last_due_us);
+	schedule->next_due_us = ANNALS_MIN(due->skipped_us, schedule->after_due_us);
+	schedule->due_max = ANNALS_MIN(schedule->due_max, SCAN_ROWS) * 2;
+	schedule_pause(schedule, schedule->rest_us);
 }
 
 int schedule_due_returned(struct schedule *schedule, struct store_request *request)
@@ -318,17 +409,16 @@ int schedule_due_returned(struct schedule *schedule, struct store_request *reque
 		if (status != 0) {
 			schedule_pause(schedule, RETRY_US);
 		} else if (due->postponed) {
-			schedule->due_max = SIZE_MAX;
+			schedule->due_max = 2; /* who was tried with it is next */
 			schedule->next_due_us = 0;
 		} else {
-			done(schedule, due->append.part_count > 0 ? &schedule->stats.appended_total
-								  : &schedule->stats.dropped_total);
+			done(schedule);
 		}
 		due->postponed = false;
 		return 0;
 	}
-	if (status == 0 && !due->append.replayed) {
-		done(schedule, &schedule->stats.appended_total);
+	if (status == 0 && !due->appends[0].replayed) {
+		done(schedule);
 		return 0;
 	}
 	if (status == 0) { /* all of them are in the log already, and nothing was changed */
@@ -339,7 +429,7 @@ int schedule_due_returned(struct schedule *schedule, struct store_request *reque
 		   status == ANNALS_E_NO_MEMORY || status == ANNALS_E_UNKNOWN_TOPIC) {
 		schedule_pause(schedule, RETRY_US); /* a topic that is gone is gone next time */
 	} else if (due->count > 1) {
-		schedule->due_max = 1;
+		schedule->due_max = due->count / 2;
 		return 0;
 	} else {
 		count(schedule, &schedule->stats.refused_total, 1);

@@ -21,23 +21,34 @@
 #define PLACE_BYTES 16u
 #define PARTITION_NAMED 1u
 
-/* An event that is due, as it was scanned; offsets into due_batch.bytes. */
+/* An event that is due, as it was scanned; `at` and `size` are its row's value in
+ * due_batch.bytes. */
 struct due_event {
 	uint8_t key[EVENT_KEY_BYTES];
 	uint8_t id[16];
 	uint8_t flags;
-	uint32_t topic_id, partition;
-	size_t at, size; /* the whole value */
+	bool has_id;   /* there is a row for it */
+	uint32_t slot; /* of its topic in due_batch.topic_ids */
+	uint32_t partition;
+	size_t at, size;
 };
+/* Events that go into the log with one commit: a chain of appends, one for each topic. */
 struct due_batch {
 	struct buf bytes;
-	struct due_event *events;
+	struct due_event *events; /* as they were due; sorted by topic and partition once filled */
 	size_t count, capacity;
-	struct buf *bodies; /* by part */
-	struct append_request append;
+	uint64_t last_due_us;
+	uint64_t skipped_us; /* when the first one of a topic too many was due */
+	uint32_t topic_ids[APPEND_TOPICS_MAX];
+	uint32_t topic_count;
+	struct append_request appends[APPEND_TOPICS_MAX];
+	size_t append_count;
+	struct append_part *parts; /* of all appends */
+	struct buf *bodies;        /* by part */
+	size_t part_count;
+	size_t dropped;            /* events of topics that are gone */
 	struct rows_request alone; /* when nothing is to be appended */
 	bool is_alone, postponed;
-	uint64_t skipped_us; /* when the first one of another topic was due */
 };
 
 struct schedule {
@@ -64,7 +75,9 @@ struct schedule {
 	struct row_change *changes;
 	struct rows_request commit;
 	struct due_batch due;
-	size_t due_max; /* 1 after a refusal: finds whose fault it was */
+	size_t due_max;        /* halves with a refusal, which finds whose fault it was */
+	uint64_t after_due_us; /* when the first event behind the batch is due */
+	uint64_t rest_us; /* after the append: so that looking takes a fifth of the time at most */
 	bool in_flight;
 	bool due_was_last;
 };
