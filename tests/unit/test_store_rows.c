@@ -136,6 +136,46 @@ START_TEST(test_rows_scan_in_order_over_both_places)
 }
 END_TEST
 
+/* Of the rows that changed a scan copies as many as it was asked for: which they are must not
+ * show. */
+START_TEST(test_rows_scan_limits_agree)
+{
+	char key[8], value[8], expected[1024] = "";
+	size_t ends[41] = {0}, count = 0;
+
+	for (unsigned i = 0; i < 40; i += 3) { /* in the log's table */
+		(void)snprintf(key, sizeof(key), "g%02u", i);
+		ck_assert_int_eq(put(key, "old"), 0);
+	}
+	settle();
+	for (unsigned i = 0; i < 40; i++) { /* changed since, from both ends by turns */
+		const unsigned n = i % 2 == 0 ? i / 2 : 39 - i / 2;
+		(void)snprintf(key, sizeof(key), "g%02u", n);
+		(void)snprintf(value, sizeof(value), "%u", n);
+		if (n % 4 == 1) {
+			ck_assert_int_eq(put(key, value), 0);
+		} else if (n % 9 == 0) {
+			ck_assert_int_eq(delete (key), 0);
+		}
+	}
+	for (unsigned i = 0; i < 40; i++) {
+		const size_t at = strlen(expected);
+		if (i % 4 == 1) {
+			(void)snprintf(expected + at, sizeof(expected) - at, "g%02u=%u ", i, i);
+		} else if (i % 3 == 0 && i % 9 != 0) {
+			(void)snprintf(expected + at, sizeof(expected) - at, "g%02u=old ", i);
+		}
+		if (strlen(expected) > at) {
+			ends[++count] = strlen(expected);
+		}
+	}
+	for (size_t limit = count; limit > 0; limit--) {
+		expected[ends[limit]] = 0;
+		expect_scan("g", "", limit, expected);
+	}
+}
+END_TEST
+
 START_TEST(test_rows_change_all_or_none_by_expectation)
 {
 	struct row_change changes[] = {
@@ -217,5 +257,6 @@ START_TEST(test_rows_limits)
 END_TEST
 
 SUITE_MAIN("store rows", setup, teardown, test_rows_are_kept_and_deleted,
-	test_rows_scan_in_order_over_both_places, test_rows_change_all_or_none_by_expectation,
-	test_rows_expectations_within_one_commit, test_rows_limits)
+	test_rows_scan_in_order_over_both_places, test_rows_scan_limits_agree,
+	test_rows_change_all_or_none_by_expectation, test_rows_expectations_within_one_commit,
+	test_rows_limits)
