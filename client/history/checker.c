@@ -323,7 +323,7 @@ int checker_judge(struct checker *checker, struct checker_report *ret, struct er
 {
 	static int (*const steps[])(struct checker *) = {checker_build_logs, checker_attribute,
 		checker_sweep, checker_sessions, checker_conditions, checker_groups,
-		checker_atomicity};
+		checker_atomicity, checker_delays};
 
 	*ret = (struct checker_report){0};
 	checker->report = ret;

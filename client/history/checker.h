@@ -31,7 +31,8 @@
 	X(I10, "a reader sees rising offsets, no gap, no repeat")                                  \
 	X(I11, "a group's committed offset is kept, never goes back, and lies within the log")     \
 	X(I12, "the first kept offset only rises, nothing below it is served, nothing above gone") \
-	X(I13, "an event that its group acknowledged is not handed out again")
+	X(I13, "an event that its group acknowledged is not handed out again")                     \
+	X(I14, "an event that is handled by a transaction has its output once")
 
 enum checker_invariant {
 #define CHECKER_INVARIANT_ENUM_(id, text) CHECKER_##id,

@@ -1,4 +1,4 @@
-/* Consumer groups: committed offsets as registers (I11), acknowledged events (I13). */
+/* Consumer groups: committed offsets as registers (I11), acknowledged events (I13, I14). */
 #include "checker_state.h"
 
 #include <inttypes.h>
@@ -9,6 +9,16 @@ struct pair {
 	uint64_t group;
 	size_t first, count;
 	bool has_reset;
+	uint32_t last_reset; /* in `resets`, or CHECKER_NONE */
+};
+/* The group was made to go to an offset; the resets of a pair are chained. */
+struct reset {
+	uint32_t part, before;
+};
+/* An event was acknowledged, or is as good as: the acknowledgements of an event are chained. */
+struct settled {
+	uint64_t return_ns;
+	uint32_t part, before;
 };
 struct groups {
 	struct map map;
@@ -18,6 +28,11 @@ struct groups {
 	LIST(uint32_t) order;   /* parts by pair */
 	LIST(struct sort_item) points;
 	LIST(struct sort_item) by_offset; /* the commits of a pair: offset -> part */
+	LIST(struct reset) resets;
+	struct map acknowledged; /* (pair, offset) -> the last of its `settled` */
+	LIST(struct settled) settled;
+	struct map appends; /* (client, number) -> the append of a transaction */
+	struct map outputs; /* (pair, offset) -> the append that was stored with it */
 };
 
 static void groups_release(struct groups *groups)
@@ -29,6 +44,11 @@ static void groups_release(struct groups *groups)
 	free(groups->order.at);
 	free(groups->points.at);
 	free(groups->by_offset.at);
+	free(groups->resets.at);
+	free(groups->settled.at);
+	map_release(&groups->acknowledged);
+	map_release(&groups->appends);
+	map_release(&groups->outputs);
 }
 
 static int find_pair(struct groups *groups, uint64_t group, uint32_t log, uint32_t *ret)
@@ -40,7 +60,8 @@ static int find_pair(struct groups *groups, uint64_t group, uint32_t log, uint32
 	}
 	if (*value == CHECKER_NONE) {
 		*value = (uint32_t)groups->pairs.count;
-		groups->pairs.at[groups->pairs.count++] = (struct pair){.group = group};
+		groups->pairs.at[groups->pairs.count++] =
+			(struct pair){.group = group, .last_reset = CHECKER_NONE};
 	}
 	*ret = *value;
 	return 0;
@@ -66,9 +87,16 @@ static int collect(struct checker *checker, struct groups *groups)
 		groups->pair_of.at[groups->pair_of.count++] = pair;
 		groups->order.at[groups->order.count++] = 0;
 		groups->pairs.at[pair].count++;
-		groups->pairs.at[pair].has_reset |= op->kind == HISTORY_COMMIT &&
-						    was_submitted(op) &&
-						    (op->mask & HISTORY_OP_RESET) != 0;
+		if (op->kind == HISTORY_COMMIT && was_submitted(op) &&
+			(op->mask & HISTORY_OP_RESET) != 0) {
+			if (LIST_GROW(&groups->resets) != 0) {
+				return ANNALS_E_NO_MEMORY;
+			}
+			groups->pairs.at[pair].has_reset = true;
+			groups->resets.at[groups->resets.count] =
+				(struct reset){i, groups->pairs.at[pair].last_reset};
+			groups->pairs.at[pair].last_reset = (uint32_t)groups->resets.count++;
+		}
 	}
 	size_t place = 0;
 	for (size_t i = 0; i < groups->pairs.count; i++) {
@@ -277,41 +305,147 @@ static int check_pair(struct checker *checker, struct groups *groups, const stru
 	return 0;
 }
 
-/* Which part acknowledged an event to its group first. */
-static int collect_acknowledged(
-	const struct checker *checker, struct groups *groups, struct map *acknowledged)
+/* The appends of transactions, to be found by their acknowledgements. */
+static int collect_appends(const struct checker *checker, struct groups *groups)
+{
+	for (uint32_t i = 0; i < checker->ops.count; i++) {
+		const struct op *op = &checker->ops.at[i];
+		uint32_t *value;
+		if (op->kind != HISTORY_APPEND || (op->mask & HISTORY_OP_TRANSACTION) == 0) {
+			continue;
+		}
+		value = map_put(&groups->appends, op->client, op->number);
+		if (value == NULL) {
+			return ANNALS_E_NO_MEMORY;
+		}
+		*value = i;
+	}
+	return 0;
+}
+
+/* From when on an acknowledgement surely holds; UINT64_MAX if it may not. One whose outcome is
+ * unknown holds once the append of its transaction was seen. */
+static uint64_t settled_ns(
+	const struct checker *checker, const struct groups *groups, const struct op *op)
+{
+	uint32_t append, by;
+
+	if (op->outcome == HISTORY_DONE) {
+		return op->return_ns;
+	}
+	append = (op->mask & HISTORY_OP_TRANSACTION) != 0 && op->outcome == HISTORY_UNKNOWN
+			 ? map_find(&groups->appends, op->client, op->number)
+			 : CHECKER_NONE;
+	if (append == CHECKER_NONE || checker->ops.at[append].part_count == 0) {
+		return UINT64_MAX;
+	}
+	uint64_t ns = checker_seen_ns(
+		checker, &checker->parts.at[checker->ops.at[append].first_part], &by);
+	return ns > 0 ? ns : UINT64_MAX;
+}
+
+/* I14: the event's transaction is known to be stored; so was another one's? */
+static int check_output(struct checker *checker, struct groups *groups, uint32_t pair,
+	uint32_t index, uint64_t offset)
+{
+	const struct op *op = op_of(checker, &checker->parts.at[index]);
+	uint32_t append = (op->mask & HISTORY_OP_TRANSACTION) != 0
+				  ? map_find(&groups->appends, op->client, op->number)
+				  : CHECKER_NONE;
+	uint32_t *value;
+
+	if (append == CHECKER_NONE || groups->pairs.at[pair].has_reset) {
+		return 0;
+	}
+	value = map_put(&groups->outputs, pair, offset);
+	if (value == NULL) {
+		return ANNALS_E_NO_MEMORY;
+	}
+	if (*value != CHECKER_NONE && *value != append) {
+		checker_violation(checker, CHECKER_I14, checker->ops.at[*value].first_part,
+			checker->ops.at[append].first_part,
+			"offset %" PRIu64 " was handled by two transactions that are both stored",
+			offset);
+	}
+	*value = append;
+	return 0;
+}
+
+static int collect_acknowledged(struct checker *checker, struct groups *groups)
 {
 	for (uint32_t i = 0; i < checker->parts.count; i++) {
 		const struct part *part = &checker->parts.at[i];
 		const struct op *op = op_of(checker, part);
 		uint32_t pair, *value;
-		if (op->kind != HISTORY_ACKNOWLEDGE || op->outcome != HISTORY_DONE ||
-			(op->mask & HISTORY_OP_GROUP) == 0) {
+		uint64_t ns;
+		if (op->kind != HISTORY_ACKNOWLEDGE || (op->mask & HISTORY_OP_GROUP) == 0) {
+			continue;
+		}
+		ns = settled_ns(checker, groups, op);
+		if (ns == UINT64_MAX) {
 			continue;
 		}
 		if (find_pair(groups, extra_of(checker, op)->group, part->log, &pair) != 0) {
 			return ANNALS_E_NO_MEMORY;
 		}
 		for (uint32_t k = 0; k < part->count; k++) {
-			value = map_put(acknowledged, pair, part->offset + k);
-			if (value == NULL) {
+			value = map_put(&groups->acknowledged, pair, part->offset + k);
+			if (value == NULL || LIST_GROW(&groups->settled) != 0 ||
+				check_output(checker, groups, pair, i, part->offset + k) != 0) {
 				return ANNALS_E_NO_MEMORY;
 			}
-			if (*value == CHECKER_NONE ||
-				op_of(checker, &checker->parts.at[*value])->return_ns >
-					op->return_ns) {
-				*value = i;
-			}
+			groups->settled.at[groups->settled.count] = (struct settled){ns, i, *value};
+			*value = (uint32_t)groups->settled.count++;
 		}
 	}
 	return 0;
 }
 
+/* May the group have been made to go back to the event between its acknowledgement and this
+ * delivery? */
+static bool is_excused(const struct checker *checker, const struct groups *groups, uint32_t pair,
+	const struct settled *settled, const struct op *delivery, uint64_t offset)
+{
+	const struct op *acknowledgement = op_of(checker, &checker->parts.at[settled->part]);
+
+	for (uint32_t at = groups->pairs.at[pair].last_reset; at != CHECKER_NONE;
+		at = groups->resets.at[at].before) {
+		const struct part *part = &checker->parts.at[groups->resets.at[at].part];
+		const struct op *reset = op_of(checker, part);
+		if (part->offset <= offset && reset->invoke_ns <= delivery->return_ns &&
+			(reset->outcome == HISTORY_UNKNOWN ||
+				reset->return_ns >= acknowledgement->invoke_ns)) {
+			return true;
+		}
+	}
+	return false;
+}
+
+static void check_delivery(struct checker *checker, const struct groups *groups, uint32_t pair,
+	uint32_t index, uint64_t offset)
+{
+	const struct op *op = op_of(checker, &checker->parts.at[index]);
+
+	for (uint32_t at = map_find(&groups->acknowledged, pair, offset); at != CHECKER_NONE;
+		at = groups->settled.at[at].before) {
+		const struct settled *settled = &groups->settled.at[at];
+		if (settled->return_ns < op->invoke_ns &&
+			!is_excused(checker, groups, pair, settled, op, offset)) {
+			checker_violation(checker, CHECKER_I13, settled->part, index,
+				"offset %" PRIu64 " was handed out again after it was acknowledged",
+				offset);
+			return;
+		}
+	}
+}
+
 static int check_deliveries(struct checker *checker, struct groups *groups)
 {
-	struct map acknowledged = {0};
-	int status = collect_acknowledged(checker, groups, &acknowledged);
+	int status = collect_appends(checker, groups);
 
+	if (status == 0) {
+		status = collect_acknowledged(checker, groups);
+	}
 	for (uint32_t i = 0; status == 0 && i < checker->parts.count; i++) {
 		const struct part *part = &checker->parts.at[i];
 		const struct op *op = op_of(checker, part);
@@ -322,17 +456,9 @@ static int check_deliveries(struct checker *checker, struct groups *groups)
 		}
 		status = find_pair(groups, extra_of(checker, op)->group, part->log, &pair);
 		for (uint32_t k = 0; status == 0 && k < part->count; k++) {
-			uint32_t by = map_find(&acknowledged, pair, part->offset + k);
-			if (by != CHECKER_NONE && !groups->pairs.at[pair].has_reset &&
-				op_of(checker, &checker->parts.at[by])->return_ns < op->invoke_ns) {
-				checker_violation(checker, CHECKER_I13, by, i,
-					"offset %" PRIu64
-					" was handed out again after it was acknowledged",
-					part->offset + k);
-			}
+			check_delivery(checker, groups, pair, i, part->offset + k);
 		}
 	}
-	map_release(&acknowledged);
 	return status;
 }
 

@@ -122,8 +122,23 @@ static int check_sessions(struct checker *checker)
 
 struct producer_state {
 	uint64_t epoch, sequence, place;
-	uint32_t part;
+	uint64_t epoch_place; /* the lowest of the epoch */
+	uint32_t part, epoch_part;
 };
+
+/* An epoch begins when the one before it may not write any more, so everything of an earlier one
+ * lies in front of it. */
+static void check_fenced(struct checker *checker, const struct producer_state *before,
+	const struct producer_state *now)
+{
+	if (now->place > before->epoch_place) {
+		checker_violation(checker, CHECKER_I4, before->epoch_part, now->part,
+			"an append of epoch %" PRIu64 " lies at offset %" PRIu64
+			", behind one of epoch %" PRIu64 " at offset %" PRIu64
+			": the producer was fenced",
+			now->epoch, now->place, before->epoch, before->epoch_place);
+	}
+}
 
 /* I4. A producer works one request after another, so the history has its sequences in order. */
 static int check_producers(struct checker *checker)
@@ -146,8 +161,12 @@ static int check_producers(struct checker *checker)
 			status = ANNALS_E_NO_MEMORY;
 			break;
 		}
-		struct producer_state now = {
-			extra->producer_epoch, extra->producer_sequence, part->place, i};
+		struct producer_state now = {.epoch = extra->producer_epoch,
+			.sequence = extra->producer_sequence,
+			.place = part->place,
+			.epoch_place = part->place,
+			.part = i,
+			.epoch_part = i};
 		if (*value == CHECKER_NONE) {
 			*value = (uint32_t)states.count;
 			states.at[states.count++] = now;
@@ -157,6 +176,12 @@ static int check_producers(struct checker *checker)
 		bool later = now.epoch > before->epoch ||
 			     (now.epoch == before->epoch && now.sequence > before->sequence);
 		if (!later) {
+			if (now.epoch < before->epoch) {
+				check_fenced(checker, before, &now);
+			} else if (now.place < before->epoch_place) {
+				before->epoch_place = now.place;
+				before->epoch_part = i;
+			}
 			continue;
 		}
 		if (now.place <= before->place) {
@@ -164,6 +189,10 @@ static int check_producers(struct checker *checker)
 				"sequence %" PRIu64 " lies at offset %" PRIu64
 				", behind sequence %" PRIu64 " at offset %" PRIu64,
 				before->sequence, before->place, now.sequence, now.place);
+		}
+		if (now.epoch == before->epoch && before->epoch_place < now.place) {
+			now.epoch_place = before->epoch_place;
+			now.epoch_part = before->epoch_part;
 		}
 		*before = now;
 	}
@@ -275,8 +304,7 @@ int checker_conditions(struct checker *checker)
 	return 0;
 }
 
-/* Whether everything of a log was seen when its end was asked for last. */
-static bool is_fully_known(const struct checker *checker, const struct log *log)
+bool checker_is_fully_known(const struct checker *checker, const struct log *log)
 {
 	const struct segment *segment = &checker->segments.at[log->first_segment];
 	uint64_t end;
@@ -292,8 +320,7 @@ static bool is_fully_known(const struct checker *checker, const struct log *log)
 	       segment->offset + segment->count >= end;
 }
 
-/* When a part of an append was first seen, as far as is known; 0 if not. */
-static uint64_t seen_ns(const struct checker *checker, const struct part *part, uint32_t *ret_by)
+uint64_t checker_seen_ns(const struct checker *checker, const struct part *part, uint32_t *ret_by)
 {
 	const struct slot *slot =
 		part->place != PLACE_NONE ? checker_slot(checker, part->log, part->place) : NULL;
@@ -316,7 +343,7 @@ int checker_atomicity(struct checker *checker)
 		}
 		for (uint32_t k = 0; k < op->part_count && ns == 0; k++) {
 			found = op->first_part + k;
-			ns = seen_ns(checker, &checker->parts.at[found], &by);
+			ns = checker_seen_ns(checker, &checker->parts.at[found], &by);
 		}
 		for (uint32_t k = 0; k < op->part_count && ns != 0; k++) {
 			const struct part *part = &checker->parts.at[op->first_part + k];
@@ -333,7 +360,8 @@ int checker_atomicity(struct checker *checker)
 					"only the first %" PRIu64
 					" of a request's %u events are stored",
 					end > part->place ? end - part->place : 0, part->count);
-			} else if (part->place == PLACE_NONE && is_fully_known(checker, log)) {
+			} else if (part->place == PLACE_NONE &&
+				   checker_is_fully_known(checker, log)) {
 				checker_violation(checker, CHECKER_I7, found, log->last_claim,
 					"a request is stored in one partition and missing in "
 					"another");

@@ -77,6 +77,15 @@ static void add_append(const struct checker *checker, struct text *text, const s
 	if (op->attempt > 1) {
 		add(text, ", attempt %u", op->attempt);
 	}
+	if (op->mask & HISTORY_OP_TRANSACTION) {
+		add(text, ", with acknowledgements");
+	}
+	if (op->mask & HISTORY_OP_DELAYED) {
+		add(text, ", due at %" PRIu64 " ms",
+			part->start > checker->first_ns
+				? (part->start - checker->first_ns) / 1000000
+				: 0);
+	}
 	if (part->mask & HISTORY_PART_EXPECTED) {
 		add(text, ", expecting the next version %" PRIu64, part->expected);
 	}

@@ -191,6 +191,13 @@ int checker_sessions(struct checker *checker) ANNALS_MUST_CHECK;   /* I3 I4 I10 
 int checker_conditions(struct checker *checker) ANNALS_MUST_CHECK; /* I9 */
 int checker_groups(struct checker *checker) ANNALS_MUST_CHECK;     /* I11 I13 */
 int checker_atomicity(struct checker *checker) ANNALS_MUST_CHECK;  /* I7, after the sweep */
+int checker_delays(struct checker *checker) ANNALS_MUST_CHECK;     /* I1 I8 of what is due later */
+
+/* Whether everything of a log was seen when its end was asked for last. After the sweep. */
+bool checker_is_fully_known(const struct checker *checker, const struct log *log);
+/* When the first event of an append's part was read, as far as is known, and by which part; 0 if
+ * nobody did. */
+uint64_t checker_seen_ns(const struct checker *checker, const struct part *part, uint32_t *ret_by);
 
 /* Counts a violation that two parts show (the second may be CHECKER_NONE), and keeps it as the
  * example if it is smaller than the one there is. The sentence has no capital and no full stop. */

@@ -137,8 +137,8 @@ static void append_returns(struct checker *checker, uint32_t index)
 		}
 		return;
 	}
-	/* Acknowledged before the flush: readers may not see it yet. */
-	if (op->outcome != HISTORY_DONE || (op->mask & HISTORY_OP_OS) != 0) {
+	/* Acknowledged before the flush, or before it is due: readers may not see it yet. */
+	if (op->outcome != HISTORY_DONE || (op->mask & (HISTORY_OP_OS | HISTORY_OP_DELAYED)) != 0) {
 		return;
 	}
 	if (part->place != PLACE_NONE) {

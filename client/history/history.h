@@ -3,12 +3,12 @@
  * annals-check judges. Nothing in it is tied to one server: any program that appends and reads can
  * record one.
  *
- * THE FORMAT, version 1. A history is a sequence of blocks and has no header of its own, so files
+ * THE FORMAT, version 2. A history is a sequence of blocks and has no header of its own, so files
  * can be written by many recorders at once (one O_APPEND write per block) and joined with cat. All
  * fixed numbers are little-endian; varints are protobuf's; a signed varint is zigzag.
  *
  *   block   0  u32  magic 0x48484e41 ("ANHH")
- *           4  u16  version, 1
+ *           4  u16  version, 2 (1 is read as well: it has fewer bits in its masks)
  *           6  u16  0
  *           8  u64  recorder: a random number, one per struct history_writer
  *          16  u64  base time, nanoseconds: what the records' times are relative to
@@ -52,7 +52,8 @@
 #include <pthread.h>
 #include <stdio.h>
 
-#define HISTORY_VERSION 1
+#define HISTORY_VERSION 2
+#define HISTORY_VERSION_MIN 1
 #define HISTORY_BLOCK_HEADER_BYTES 48u
 #define HISTORY_BLOCK_BYTES_MAX (16u << 20)
 #define HISTORY_PARTS_MAX 65536u
@@ -69,7 +70,8 @@ enum history_kind {
 	 * of the operation; `start`, the first offset kept. A part with `stream` and `version`
 	 * in place of `offset` is a run of a stream. */
 	HISTORY_READ = 2,
-	/* Part: the group's committed offset of a partition, the next one to read. */
+	/* Part: the group's committed offset of a partition, the next one to read. With RESET also
+	 * what a group by event was made to go to. */
 	HISTORY_COMMIT = 3,
 	/* As COMMIT; a part without an offset: nothing is committed. */
 	HISTORY_FETCH = 4,
@@ -106,8 +108,13 @@ enum {
 	HISTORY_OP_SEEK = 1 << 6,       /* READ: does not go on where the session was */
 	HISTORY_OP_RESET = 1 << 7,      /* COMMIT: may go back, on purpose */
 	HISTORY_OP_BACKWARD = 1 << 8,   /* READ: the session goes towards lower offsets */
+	/* ACKNOWLEDGE and APPEND of one client and one number: one commit, both or nothing. */
+	HISTORY_OP_TRANSACTION = 1 << 9,
+	/* APPEND: stored only when it is due; the part's `start` says when, on the records' clock.
+	 * DONE: it was taken, and will be stored. */
+	HISTORY_OP_DELAYED = 1 << 10,
 };
-#define HISTORY_OP_KNOWN ((1 << 9) - 1)
+#define HISTORY_OP_KNOWN ((1 << 11) - 1)
 
 enum {
 	HISTORY_PART_STREAM = 1 << 0, /* of which stream: a hash of the key */

@@ -255,8 +255,8 @@ static int open_block(struct bytes left, uint64_t at, struct error *err)
 		return error_fail(err, ANNALS_E_CORRUPT_DATA,
 			"byte %" PRIu64 ": the header of a block of the history is damaged", at);
 	}
-	if (load_u16(data + 4) != HISTORY_VERSION || load_u16(data + 6) != 0 ||
-		load_u32(data + 40) != 0) {
+	if (load_u16(data + 4) < HISTORY_VERSION_MIN || load_u16(data + 4) > HISTORY_VERSION ||
+		load_u16(data + 6) != 0 || load_u32(data + 40) != 0) {
 		return error_fail(err, ANNALS_E_FORMAT_NEWER,
 			"byte %" PRIu64 ": the history has format %u, this program reads %u", at,
 			load_u16(data + 4), HISTORY_VERSION);

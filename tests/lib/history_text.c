@@ -56,13 +56,18 @@ static bool part_word(struct history_part *part, uint8_t *values, const char *wo
 			return true;
 		}
 	}
-	if (number_word(word, "p", &value)) {
+	if (number_word(word, "t", &value)) {
+		part->topic = (uint32_t)value;
+	} else if (number_word(word, "p", &value)) {
 		part->partition = (uint32_t)value;
 	} else if (number_word(word, "count", &value)) {
 		part->count = (uint32_t)value;
 		part->mask |= HISTORY_PART_COUNT;
 	} else if (number_word(word, "", &value)) {
 		add_value(part, values, value);
+	} else if (number_word(word, "due", &value)) {
+		part->start = value * 1000000;
+		part->mask |= HISTORY_PART_START;
 	} else if (strcmp(word, "exists") == 0) {
 		part->mask |= HISTORY_PART_EXISTS;
 	} else if (strcmp(word, "hole") == 0) {
@@ -83,7 +88,8 @@ static bool op_word(struct history_op *op, const char *word)
 		uint32_t bit;
 	} flags[] = {{"idem", HISTORY_OP_IDEMPOTENT}, {"os", HISTORY_OP_OS},
 		{"reset", HISTORY_OP_RESET}, {"seek", HISTORY_OP_SEEK},
-		{"back", HISTORY_OP_BACKWARD}};
+		{"back", HISTORY_OP_BACKWARD}, {"together", HISTORY_OP_TRANSACTION},
+		{"later", HISTORY_OP_DELAYED}};
 	uint64_t value;
 
 	for (size_t i = 0; i < ANNALS_COUNT_OF(outcomes); i++) {
@@ -146,6 +152,7 @@ static void parse_line(struct line *line, char *text, unsigned number)
 		if (strcmp(word, "|") == 0) {
 			part++;
 			line->parts[part].partition = line->parts[part - 1].partition;
+			line->parts[part].topic = line->parts[part - 1].topic;
 			line->op.part_count++;
 		} else if (!op_word(&line->op, word) &&
 			   !part_word(&line->parts[part], line->values[part], word)) {

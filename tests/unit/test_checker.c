@@ -75,6 +75,15 @@ static const struct bad {
 		"2 50-60 read p0 @0 12 11 end2\n"},
 	{"I4 a new epoch in front of an old one", BIT(I4), 0,
 		"1 10-90 append seq9 epoch1 p0 @5 11\n1 10-90 append seq1 epoch2 p0 @2 12\n"},
+	{"I4 a fenced producer's append is stored", BIT(I4), 0,
+		"1 10-20 append seq1 epoch1 p0 @0 11\n1 30-40 append seq1 epoch2 p0 @1 12\n"
+		"1 50-60 append seq2 epoch1 p0 @2 13\n"},
+	{"I4 a fenced producer's append was given up and is there", BIT(I4), 0,
+		"1 10-20 append seq1 epoch1 p0 @0 11\n1 30-40 append seq1 epoch2 p0 @1 12\n"
+		"1 35-60 append seq2 epoch1 unknown p0 13\n2 70-80 read p0 @0 11 12 13 end3\n"},
+	{"I4 a fenced producer's append lies between its successor's", BIT(I4), 0,
+		"1 10-90 append seq1 epoch2 p0 @0 11\n1 10-90 append seq2 epoch2 p0 @2 13\n"
+		"1 10-90 append seq7 epoch1 p0 @1 12\n"},
 	{"I5 an idempotent retry is stored again", BIT(I5), 0,
 		"1 10-20 append #5 idem unknown p0 11 12\n1 30-40 append #5 try2 idem p0 @2 11 12\n"
 		"2 50-60 read p0 @0 11 12 11 12 end4\n"},
@@ -98,6 +107,11 @@ static const struct bad {
 		"1 10-20 append unknown p0 11\n2 40-50 read p1 @0 11 end1\n"},
 	{"I6 read before it was sent", BIT(I6), 0,
 		"2 10-20 read p0 @0 11 end1\n1 40-50 append unknown p0 11\n"},
+	{"I6 a deleted topic's event is in the one that took its name", BIT(I6), 0,
+		"1 10-20 append t1 p0 @0 11\n2 40-50 read t2 p0 @0 11 end1\n"},
+	{"I7 one topic of a request is stored, the other not", BIT(I7), 0,
+		"1 10-20 append unknown t1 p0 11 | t2 p0 21\n2 40-50 read t1 p0 @0 11 end1\n"
+		"2 60-70 read t2 p0 @0 end0\n"},
 	{"I7 a request is torn by another", BIT(I7), 0,
 		"1 10-90 append unknown p0 11 12 13\n3 10-90 append unknown p0 21\n"
 		"2 40-50 read p0 @0 11 12 21 end3\n"},
@@ -110,6 +124,12 @@ static const struct bad {
 	{"I7 one partition of a request is stored, the other not", BIT(I7), 0,
 		"1 10-20 append unknown p0 11 | p1 21\n2 40-50 read p0 @0 11 end1\n"
 		"2 60-70 read p1 @0 end0\n"},
+	{"I1 taken to be stored later, and never stored", BIT(I1), 0,
+		"1 10-20 append later p0 due300 11\n2 5000-5001 read p0 @0 end0\n"},
+	{"I8 read before it was due", BIT(I8), 0,
+		"1 10-20 append later p0 due900 11\n2 50-60 read p0 @0 11 end1\n"},
+	{"I5 stored when it was due, and again", BIT(I5), 0,
+		"1 10-20 append later idem p0 due30 11\n2 5000-5001 read p0 @0 11 11 end2\n"},
 	{"I8 a later append gets a lower offset", BIT(I8), 0,
 		"1 10-20 append p0 @5 11\n2 30-40 append p0 @4 21\n"},
 	{"I8 a later append gets a lower offset than was read", BIT(I8), 0,
@@ -178,6 +198,31 @@ static const struct bad {
 	{"I13 handed out again after it was acknowledged", BIT(I13), 0,
 		"1 10-20 append p0 @0 11\n2 30-40 deliver group1 p0 @0 11 del1\n"
 		"2 50-60 ack group1 p0 @0 count1\n3 70-80 deliver group1 p0 @0 11 del2\n"},
+	{"I13 the group went back before it was acknowledged", BIT(I13), 0,
+		"1 10-20 append p0 @0 11\n4 21-22 commit group1 reset p0 @0\n"
+		"2 30-40 deliver group1 p0 @0 11 del1\n2 50-60 ack group1 p0 @0 count1\n"
+		"3 70-80 deliver group1 p0 @0 11 del2\n"},
+	{"I13 the group went to a place behind it", BIT(I13), 0,
+		"1 10-20 append p0 @0 11 12\n2 30-40 deliver group1 p0 @0 11 del1\n"
+		"2 50-60 ack group1 p0 @0 count1\n4 61-62 commit group1 reset p0 @1\n"
+		"3 70-80 deliver group1 p0 @0 11 del2\n"},
+	{"I13 the group went back once, it comes again twice", BIT(I13), 0,
+		"1 10-20 append p0 @0 11\n2 30-40 deliver group1 p0 @0 11 del1\n"
+		"2 50-60 ack group1 p0 @0 count1\n4 61-62 commit group1 reset p0 @0\n"
+		"3 70-80 deliver group1 p0 @0 11 del1\n3 82-84 ack group1 p0 @0 count1\n"
+		"3 90-95 deliver group1 p0 @0 11 del1\n"},
+	{"I13 its transaction was seen, it comes again", BIT(I13), 0,
+		"1 10-20 append p0 @0 11\n2 30-40 deliver group1 p0 @0 11 del1\n"
+		"2 50-60 append #7 together unknown t1 p0 21\n"
+		"2 50-60 ack #7 together unknown group1 p0 @0 count1\n"
+		"4 61-62 read t1 p0 @0 21\n3 70-80 deliver group1 p0 @0 11 del2\n"},
+	{"I14 two transactions of one event are stored", BIT(I14), 0,
+		"1 10-20 append p0 @0 11\n2 30-40 deliver group1 p0 @0 11 del1\n"
+		"3 30-40 deliver group1 p0 @0 11 del2\n"
+		"2 50-60 append #7 together t1 p0 @0 21\n"
+		"2 50-60 ack #7 together group1 p0 @0 count1\n"
+		"3 50-60 append #7 together t1 p0 @1 22\n"
+		"3 50-60 ack #7 together group1 p0 @0 count1\n"},
 };
 
 START_TEST(test_checker_catches_each_bad_history)
@@ -245,6 +290,24 @@ static const char *const good[] = {
 	"1 10-20 append p0 @0 11\n2 30-40 deliver group1 p0 @0 11 del1\n"
 	"3 50-60 deliver group1 p0 @0 11 del2\n2 55-70 ack group1 p0 @0 count1\n"
 	"4 65-80 deliver group1 p0 @0 11 del3\n",
+	/* a producer begins anew; what it gave up before is there in front, or not at all */
+	"1 10-20 append seq1 epoch1 p0 @0 11\n1 30-40 append seq2 epoch1 unknown p0 12\n"
+	"1 50-60 append seq1 epoch2 p0 @2 13\n1 61-62 append seq3 epoch1 refused p0 14\n"
+	"2 70-80 read p0 @0 11 12 13 end3\n",
+	/* a group that is made to go back gets everything from there on again, also when nobody
+	 * knows whether it was */
+	"1 10-20 append p0 @0 11 12\n2 30-40 deliver group1 p0 @0 11 12 del1\n"
+	"2 50-60 ack group1 p0 @0 count2\n4 61-62 commit group1 reset p0 @1\n"
+	"3 70-80 deliver group1 p0 @1 12 del1\n3 82-84 ack group1 p0 @1 count1\n"
+	"4 85-86 commit group1 reset unknown p0 @0\n3 190-195 deliver group1 p0 @0 11 12 del1\n",
+	/* stored when it is due; not yet; a transaction that did not happen */
+	"1 10-20 append later p0 due300 11\n2 50-60 read p0 @0 end0\n2 350-360 read p0 @0 11\n",
+	"1 10-20 append later p0 due300 11\n2 350-360 read p0 @0 end0\n",
+	"1 10-20 append p0 @0 11\n2 30-40 deliver group1 p0 @0 11 del1\n"
+	"2 50-60 append #7 together unknown t1 p0 21\n"
+	"2 50-60 ack #7 together unknown group1 p0 @0 count1\n"
+	"3 70-80 deliver group1 p0 @0 11 del2\n"
+	"3 81-82 append #9 together t1 p0 @0 22\n3 81-82 ack #9 together group1 p0 @0 count1\n",
 	/* backward reading */
 	"1 10-20 append p0 @0 11 12 13 14\n2 30-40 read back p0 @2 13 14\n"
 	"2 50-60 read back p0 @0 11 12\n",
