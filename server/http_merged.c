@@ -63,13 +63,12 @@ static void send_page(struct http_request *request)
 static void collect(struct http_request *request)
 {
 	struct http_merged *page = request->work;
-	struct op_tail *op = (struct op_tail *)request->op;
 	struct http_walked_event event;
 	while (page->count < page->limit && page->out.size < PAGE_BYTES) {
-		const int more = http_tail_next(&page->tail, op, &event);
+		const int more = http_tail_next(&page->tail, &event);
 		if (more < 0) {
-			if (op->op.status != 0) {
-				http_op_problem(request, &op->op);
+			if (request->op != NULL && request->op->status != 0) {
+				http_op_problem(request, request->op);
 			} else {
 				http_problem(request, more, NULL, NULL);
 			}
@@ -81,10 +80,11 @@ static void collect(struct http_request *request)
 			break;
 		}
 		if (more == 0) {
-			if (op->busy) {
+			if (http_tail_is_busy(&page->tail)) {
 				return;
 			}
-			page->position = ANNALS_MAX(page->position, op->position);
+			page->position =
+				ANNALS_MAX(page->position, http_tail_position(&page->tail));
 			break;
 		}
 		const int status = write_event(page, &event);
@@ -96,17 +96,16 @@ static void collect(struct http_request *request)
 	send_page(request);
 }
 
-static void tail_done(struct op *op)
+static void tail_changed(struct http_request *request)
 {
-	struct http_request *request = op->arg;
 	struct http_merged *page = request->work;
-	if (op->status != 0) {
-		http_op_problem(request, op);
+	if (request->op->status != 0) {
+		http_op_problem(request, request->op);
 		return;
 	}
 	if (page->position == 0 && page->tail.start != TAIL_EARLIEST &&
 		page->tail.start != TAIL_TIME) {
-		page->position = ((const struct op_tail *)op)->position;
+		page->position = http_tail_position(&page->tail);
 	}
 	collect(request);
 }
@@ -114,9 +113,7 @@ static void tail_done(struct op *op)
 static void start(struct http_request *request)
 {
 	struct http_merged *page = request->work;
-	if (http_tail_start(&page->tail, request, tail_done) == OP_DONE) {
-		tail_done(request->op);
-	}
+	http_tail_start(&page->tail, request, tail_changed);
 }
 
 void http_get_merged(struct http_request *request, struct topic *topic, const char *content_type,

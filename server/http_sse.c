@@ -79,9 +79,9 @@ static int write_skipped(struct http_sse *sse, uint64_t position)
 
 /* At the end of what there is: the marker once, then an id-only block when only filtered events
  * came. */
-static int write_progress(struct http_sse *sse, const struct op_tail *op)
+static int write_progress(struct http_sse *sse)
 {
-	const uint64_t position = ANNALS_MAX(op->position, sse->told);
+	const uint64_t position = ANNALS_MAX(http_tail_position(&sse->tail), sse->told);
 	if (!sse->caught_up_told) {
 		sse->caught_up_told = true;
 		const int status = write_id(sse, position);
@@ -124,9 +124,9 @@ static int fill(struct http_request *request, bool *ret_ended)
 	struct http_sse *sse = request->work;
 	struct http_walked_event event;
 	while (sse->out.size < WRITE_BYTES) {
-		const int more = http_tail_next(&sse->tail, (struct op_tail *)request->op, &event);
+		const int more = http_tail_next(&sse->tail, &event);
 		if (more < 0) {
-			*ret_ended = request->op->status != 0;
+			*ret_ended = request->op != NULL && request->op->status != 0;
 			return *ret_ended ? 0 : more;
 		}
 		if (more != 1) {
@@ -145,13 +145,12 @@ static void pump(struct http_request *request)
 	struct http_sse *sse = request->work;
 	request->resume = pump;
 	while (!sse->waiting && request_can_write(&request->base)) {
-		struct op_tail *op = (struct op_tail *)request->op;
 		bool ended = false;
 		int more = fill(request, &ended);
 		if (more == 0 && !ended) {
 			sse->waiting = true;
-			if (!op->busy) {
-				const int status = write_progress(sse, op);
+			if (!http_tail_is_busy(&sse->tail)) {
+				const int status = write_progress(sse);
 				more = status != 0 ? status : more;
 			}
 		}
@@ -221,7 +220,6 @@ static int write_truncated(struct http_sse *sse, struct store *store, const stru
 static void stream(struct http_request *request)
 {
 	struct http_sse *sse = request->work;
-	const struct op_tail *op = (const struct op_tail *)request->op;
 	http_begin(request, 200, "text/event-stream; charset=utf-8");
 	http_header(request, "Cache-Control", "no-store");
 	http_header(request, "X-Accel-Buffering", "no");
@@ -233,25 +231,25 @@ static void stream(struct http_request *request)
 	request->drain = drain;
 	loop_timer_set(http_loop(request), &sse->heartbeat, HEARTBEAT_NS);
 	int status = buf_printf(&sse->out, "retry: %d\n", RETRY_MS);
-	status = status != 0 ? status : write_id(sse, op->position);
+	status = status != 0 ? status : write_id(sse, http_tail_position(&sse->tail));
 	status = status != 0 ? status : buf_add(&sse->out, "\n", 1);
-	if (status == 0 && sse->tail.start == TAIL_POSITION) {
-		status = write_truncated(sse, http_loop(request)->store, op);
+	if (status == 0 && sse->tail.start == TAIL_POSITION && !sse->tail.by_index) {
+		status = write_truncated(
+			sse, http_loop(request)->store, (const struct op_tail *)request->op);
 	}
 	if (flush(request, status)) {
 		pump(request);
 	}
 }
 
-static void tail_done(struct op *op)
+static void tail_changed(struct http_request *request)
 {
-	struct http_request *request = op->arg;
 	struct http_sse *sse = request->work;
 	if (request->started) {
 		sse->waiting = false;
 		pump(request);
-	} else if (op->status != 0) {
-		http_op_problem(request, op);
+	} else if (request->op->status != 0) {
+		http_op_problem(request, request->op);
 	} else {
 		stream(request);
 	}
@@ -260,9 +258,8 @@ static void tail_done(struct op *op)
 static void start(struct http_request *request)
 {
 	struct http_sse *sse = request->work;
-	if (http_tail_start(&sse->tail, request, tail_done) == OP_DONE) {
-		tail_done(request->op);
-	}
+	sse->tail.is_live = true;
+	http_tail_start(&sse->tail, request, tail_changed);
 }
 
 void http_get_sse(struct http_request *request, struct topic *topic)

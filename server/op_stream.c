@@ -12,15 +12,32 @@ struct op_places *op_places_new(struct loop *loop, enum op_kind kind)
 	return places;
 }
 
+/* Opens the batch that was read last, once for all its events: where each of them begins. */
+static int open_batch(struct op_places *places, const struct batch *batch)
+{
+	struct bytes encoded;
+	size_t cursor = 0;
+	int status;
+
+	buf_reset(&places->starts);
+	status = batch_plain_body(batch, &places->scratch, &places->plain);
+	for (uint32_t i = 0; i <= batch->stamp.count && status == 0; i++) {
+		status = buf_add(&places->starts, &cursor, sizeof(cursor));
+		if (i < batch->stamp.count && status == 0 &&
+			batch_next_event(places->plain, &cursor, &encoded) != 1) {
+			status = ANNALS_E_CORRUPT_DATA;
+		}
+	}
+	return status;
+}
+
 /* The place's event in the batch that was read last. 1 taken, 0 it is not in there, negative. */
 static int take_event(struct op_places *places)
 {
 	const struct event_place *place = &places->places[places->next];
-	struct loop *loop = places->op.loop;
-	struct bytes plain, encoded;
 	struct batch batch;
-	size_t cursor = 0;
-	int status;
+	size_t ends[2];
+	int status = 0;
 
 	if (places->batch.size == 0 || batch_view(buf_bytes(&places->batch), &batch) != 0 ||
 		batch.stamp.partition != place->partition ||
@@ -28,16 +45,15 @@ static int take_event(struct op_places *places)
 		place->offset >= batch.stamp.base_offset + batch.stamp.count) {
 		return 0;
 	}
-	status = batch_plain_body(&batch, &loop->scratch, &plain);
-	for (uint64_t offset = batch.stamp.base_offset; status == 0; offset++) {
-		size_t start = cursor;
-		if (batch_next_event(plain, &cursor, &encoded) != 1) {
-			return ANNALS_E_CORRUPT_DATA;
-		}
-		if (offset == place->offset) {
-			status = buf_add(&places->events, plain.data + start, cursor - start);
-			break;
-		}
+	if (places->starts.size == 0) {
+		status = open_batch(places, &batch);
+	}
+	if (status == 0) {
+		memcpy(ends,
+			places->starts.data +
+				(place->offset - batch.stamp.base_offset) * sizeof(size_t),
+			sizeof(ends));
+		status = buf_add(&places->events, places->plain.data + ends[0], ends[1] - ends[0]);
 	}
 	places->recorded_us[places->next] = batch.stamp.recorded_us;
 	if (status == 0 && places->places[places->next].version == VERSION_NONE) {
@@ -54,6 +70,7 @@ static int read_batch(struct op_places *places)
 
 	op_prepare(&places->op, &places->read.base, STORE_READ);
 	buf_reset(&places->batch);
+	buf_reset(&places->starts);
 	places->read.batches = places->batch;
 	places->batch = BUF_INIT;
 	places->read.batch_count = 0;
@@ -152,11 +169,14 @@ static int ask_index(struct op_places *places)
 		places->stream.version = places->version;
 		places->stream.backwards = places->backwards;
 		places->stream.limit = ANNALS_MIN(places->limit, PLACES_MAX);
+		places->stream.by_position = places->by_position;
+		places->stream.after = places->query.after;
 	} else {
 		request = &places->found.base;
 		op_prepare(op, request, STORE_QUERY);
 		places->found.topic_id = op->topic->id;
 		places->found.query = places->query;
+		places->found.from_kept = places->from_kept;
 		places->found.limit = ANNALS_MIN(places->limit, PLACES_MAX);
 	}
 	return store_read(op->loop->store, request, STORE_READ_NO_BLOCK);
@@ -212,6 +232,8 @@ static void places_clear(struct op *op)
 	op_texts_free(places->texts);
 	buf_release(&places->events);
 	buf_release(&places->batch);
+	buf_release(&places->scratch);
+	buf_release(&places->starts);
 	buf_release(&places->read.batches);
 }
 

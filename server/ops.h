@@ -216,8 +216,11 @@ struct op_places {
 	uint64_t version;
 	bool backwards;
 	uint32_t limit; /* 0: only the head */
+	/* instead of a version: stream_request's, after query.after */
+	bool by_position;
 	/* input of OP_QUERY: query of query_request, copied by start */
 	struct query_condition query;
+	bool from_kept;
 	/* results */
 	struct stream_request stream; /* exists, head */
 	struct query_request found;   /* up_to */
@@ -232,7 +235,10 @@ struct op_places {
 	struct read_request read;
 	size_t next;
 	bool reading;
-	struct buf batch; /* the last one read */
+	struct buf batch;  /* the last one read */
+	struct buf starts; /* where its events begin in `plain`, and the last one ends: size_t */
+	struct bytes plain;
+	struct buf scratch;
 };
 /* kind: OP_STREAM_READ or OP_QUERY. */
 struct op_places *op_places_new(struct loop *loop, enum op_kind kind);

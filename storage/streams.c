@@ -87,6 +87,64 @@ static int read_places(struct index_view *view, struct index_hash key,
 	return status;
 }
 
+/* The first version that lies above a position: versions and positions rise together. */
+static int find_after(struct index_view *view, struct index_hash key,
+	const struct stream_head *head, uint64_t after, uint64_t *ret, struct error *err)
+{
+	uint64_t low = head->first_version, high = head->next_version;
+
+	if (head->first_position > after) {
+		high = low;
+	} else if (head->last_position <= after) {
+		low = high;
+	}
+	while (low < high) {
+		const uint64_t middle = low + (high - low) / 2;
+		struct index_entry entry;
+		size_t count = 0;
+		int status = index_range(
+			view, INDEX_STREAM, key, middle, UINT64_MAX, false, &entry, 1, &count, err);
+		if (status != 0) {
+			return status;
+		}
+		if (count == 1 && entry.extra <= after) {
+			low = entry.order + 1;
+		} else {
+			high = middle;
+		}
+	}
+	*ret = low;
+	return 0;
+}
+
+static int read_by_position(struct index_view *view, struct index_hash key,
+	struct stream_request *request, uint64_t last_position)
+{
+	struct error *err = &request->base.error;
+	int status;
+
+	if (request->after != 0 && request->after + 1 < view->state->trimmed_below) {
+		return error_fail(err, ANNALS_E_OFFSET_GONE,
+			"retention removed events up to position %llu",
+			(unsigned long long)view->state->trimmed_below - 1);
+	}
+	request->up_to = ANNALS_MAX(request->after, last_position);
+	if (!request->exists) {
+		request->is_through = true;
+		return 0;
+	}
+	status = find_after(view, key, &request->head, request->after, &request->version, err);
+	if (status == 0 && request->version < request->head.next_version) {
+		status = read_places(view, key, request, err);
+	}
+	request->is_through = request->place_count < request->limit;
+	if (status == 0 && request->place_count > 0) {
+		const uint64_t last = request->places[request->place_count - 1].position;
+		request->up_to = request->is_through ? ANNALS_MAX(request->up_to, last) : last;
+	}
+	return status;
+}
+
 static int read_stream(
 	struct shard *shard, struct topic_state *state, struct stream_request *request)
 {
@@ -95,6 +153,8 @@ static int read_stream(
 	struct index_entry newest;
 	struct index_view view;
 	int status;
+
+	const uint64_t last_position = state->last_position; /* before anything is looked up */
 
 	index_view_init(&view, shard, state);
 	status = index_newest(&view, INDEX_STREAM, key, &newest, err);
@@ -106,9 +166,12 @@ static int read_stream(
 			.last_position = newest.extra,
 		};
 		status = find_first_kept(&view, key, &request->head, err);
-		if (status == 0 && request->limit > 0) {
+		if (status == 0 && request->limit > 0 && !request->by_position) {
 			status = read_places(&view, key, request, err);
 		}
+	}
+	if (status == 0 && request->by_position) {
+		status = read_by_position(&view, key, request, last_position);
 	}
 	index_view_release(&view);
 	return status;
@@ -269,14 +332,15 @@ static int run_query(struct query_read *read)
 {
 	struct query_request *request = read->request;
 	struct error *err = &request->base.error;
+	const uint64_t last_position = read->view.state->last_position;
 	int status = 0;
 
-	if (request->query.after + 1 < read->view.state->trimmed_below) {
+	if (!request->from_kept && request->query.after + 1 < read->view.state->trimmed_below) {
 		return error_fail(err, ANNALS_E_OFFSET_GONE,
 			"retention removed events up to position %llu",
 			(unsigned long long)read->view.state->trimmed_below - 1);
 	}
-	read->up_to = read->view.state->last_position;
+	read->up_to = last_position;
 	read->entries = malloc(QUERY_ENTRIES_AT_ONCE * sizeof(*read->entries));
 	read->page = malloc((request->limit + 1) * sizeof(*read->page));
 	request->places = malloc(request->limit * sizeof(*request->places));
@@ -291,6 +355,7 @@ static int run_query(struct query_read *read)
 			request->places[request->place_count++] = place_of(&read->page[i], false);
 		}
 	}
+	request->is_through = status == 0 && read->up_to == last_position;
 	request->up_to = ANNALS_MAX(read->up_to, request->query.after);
 	return status;
 }

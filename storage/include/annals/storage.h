@@ -481,25 +481,33 @@ struct stream_request { /* STORE_STREAM_READ */
 	struct bytes key; /* borrowed until it comes back */
 	uint64_t version; /* the first wanted; UINT64_MAX with backwards = the newest */
 	bool backwards;
+	/* Instead of a version, forwards only: events with a position above `after`, which, when
+	 * retention removed some there, is ANNALS_E_OFFSET_GONE, or the first kept when it is 0. */
+	bool by_position;
+	uint64_t after;
 	uint32_t limit; /* 0 (only the head) to PLACES_MAX */
 	/* results */
 	bool exists;
 	struct stream_head head;
 	struct event_place *places; /* malloc'ed, the caller's */
 	size_t place_count;
+	uint64_t up_to;  /* by_position: everything up to this position was looked at */
+	bool is_through; /* by_position: that is all there is */
 };
 /* STORE_QUERY: events that match any item with a position above `after`, by position. Needs
  * query_index (ANNALS_E_UNSUPPORTED_OPERATION). `after` below what retention removed is
- * ANNALS_E_OFFSET_GONE. */
+ * ANNALS_E_OFFSET_GONE, unless `from_kept`: then what is kept is looked at. */
 struct query_request {
 	struct store_request base;
 	uint32_t topic_id;
 	struct query_condition query; /* borrowed */
-	uint32_t limit;               /* 1 to PLACES_MAX */
+	bool from_kept;
+	uint32_t limit; /* 1 to PLACES_MAX */
 	/* results */
 	struct event_place *places; /* malloc'ed, the caller's */
 	size_t place_count;
-	uint64_t up_to; /* everything up to this position was looked at */
+	uint64_t up_to;  /* everything up to this position was looked at */
+	bool is_through; /* that is all there is */
 };
 /*
  * Runs a STORE_READ, STORE_FIND_TIME, STORE_STREAM_READ or STORE_QUERY. Returns 0 when it is done,
