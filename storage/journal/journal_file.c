@@ -12,6 +12,7 @@
  * whatever the error: perhaps only padding is missing.
  */
 #include "journal_file.h"
+#include "journal_witness.h"
 
 #include <annals/fault.h>
 #include <annals/hash.h>
@@ -23,10 +24,38 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+int journal_testify(struct journal_file *journal, struct error *err)
+{
+	struct journal_witness witness = {.number = journal->last};
+	const struct segment *segment = journal->current;
+	if (journal->durable != journal->last || journal->base.failed) {
+		return 0;
+	}
+	if (journal->last > 0) {
+		/* A segment that was just begun holds no block: then it is in the one before. */
+		while (segment->count == 0 && segment->node.prev != &journal->segments) {
+			segment = LIST_ENTRY(segment->node.prev, struct segment, node);
+		}
+		if (segment->count == 0) {
+			return 0;
+		}
+		witness.sequence = segment->sequence;
+		witness.offset = (uint64_t)segment->pages[segment->count - 1] * JOURNAL_PAGE_BYTES;
+		witness.crc = journal->chain;
+	}
+	return journal_witness_write(journal->dir_fd, journal->uuid, &witness, err);
+}
+
 static void file_close(struct journal *base)
 {
 	struct journal_file *journal = (struct journal_file *)base;
 	journal_preparer_stop(journal);
+	if (journal->is_open) {
+		/* Best effort: without it the newest blocks have no witness, as after a kill. */
+		struct error err;
+		int r = journal_testify(journal, &err);
+		(void)r;
+	}
 	while (!list_is_empty(&journal->segments)) {
 		struct segment *segment =
 			LIST_ENTRY(list_pop(&journal->segments), struct segment, node);
@@ -105,6 +134,7 @@ static enum journal_result file_open(
 	}
 	if (result == JOURNAL_OK) {
 		result = journal_scan(journal, err);
+		journal->is_open = result == JOURNAL_OK && !journal->read_only;
 	}
 	if (result == JOURNAL_OK && !journal->read_only) {
 		result = start_writing(journal, err);

@@ -35,6 +35,7 @@ struct journal_file {
 	struct segment *current; /* NULL until the first segment exists */
 	uint64_t last;           /* last written block */
 	uint64_t durable;        /* last synced block */
+	bool is_open;            /* journal_scan() succeeded, and not for reading only */
 	uint64_t next_sequence;  /* of the next segment to prepare */
 	uint64_t spares[JOURNAL_SPARES_MAX];
 	size_t spare_count;
@@ -53,6 +54,12 @@ struct journal_file {
  * chain, next_sequence, spares, base.first_block and base.last_block.
  */
 enum journal_result journal_scan(struct journal_file *journal, struct error *err) ANNALS_MUST_CHECK;
+
+/*
+ * journal_file.c: writes the witness of the last block (journal_witness.h) if all blocks are
+ * durable; otherwise does nothing. Writer only. ANNALS_E_STORAGE_FULL, ANNALS_E_IO.
+ */
+int journal_testify(struct journal_file *journal, struct error *err) ANNALS_MUST_CHECK;
 
 /* journal_prepare.c */
 enum journal_result journal_preparer_start(

@@ -8,11 +8,13 @@
  * header says so (`after`). Whatever else lies there was never acknowledged as synced, and is
  * overwritten in time.
  *
- * The last block itself has no witness: if its bytes rot after it was synced, and nothing was
- * written after it, it looks like a torn write. The shard above notices when LMDB already holds
- * more than the journal.
+ * For the last block itself, behind which nothing was written, the witness of the last closing or
+ * opening vouches (journal_witness.h). One that was written since, before the process was killed,
+ * has none until the journal is opened again: if its bytes rot meanwhile, it looks like a torn
+ * write. The shard above notices when LMDB already holds more than the journal.
  */
 #include "journal_file.h"
+#include "journal_witness.h"
 
 #include <annals/fault.h>
 #include <dirent.h>
@@ -250,6 +252,27 @@ static int check_rest(
 	return 0;
 }
 
+/* Is the block there that was the last one when the journal was closed, or opened, last? */
+static int check_witness(
+	const struct journal_file *journal, const struct walk *walk, struct error *err)
+{
+	struct journal_witness witness;
+	char name[SEGMENT_NAME_BYTES];
+	int slot;
+	int r = journal_witness_read(journal->dir_fd, journal->uuid, &witness, &slot, err);
+
+	if (r < 0 || walk->last > witness.number ||
+		(walk->last == witness.number && walk->chain == witness.crc)) {
+		return r;
+	}
+	segment_name(name, SEGMENT_NAME_SEGMENT, witness.sequence);
+	return error_fail(err, ANNALS_E_CORRUPT_DATA,
+		"the journal is damaged: it ends with block %" PRIu64 ", but '%s' shows that block "
+		"%" PRIu64 " was stored at byte %" PRIu64 " of '%s'%s",
+		walk->last, JOURNAL_WITNESS_NAME, witness.number, witness.offset, name,
+		walk->last == witness.number ? ", and another one is there" : "");
+}
+
 static int check_behind(struct journal_file *journal, const struct walk *walk, struct error *err)
 {
 	if (walk->end == NULL) {
@@ -373,6 +396,9 @@ enum journal_result journal_scan(struct journal_file *journal, struct error *err
 	if (r == 0) {
 		r = check_behind(journal, &walk, err);
 	}
+	if (r == 0) {
+		r = check_witness(journal, &walk, err);
+	}
 	if (r == 0 && !journal->read_only) {
 		r = make_durable(journal, &walk, err);
 	}
@@ -389,6 +415,10 @@ enum journal_result journal_scan(struct journal_file *journal, struct error *err
 	}
 	if (r == 0 && !journal->read_only && journal->current != NULL) {
 		r = drop_misfits(journal, err);
+	}
+	if (r == 0 && !journal->read_only) {
+		r = journal_testify(journal, err);
+		r = r == ANNALS_E_STORAGE_FULL ? 0 : r; /* a full disk still opens */
 	}
 	buf_release(&walk.block);
 	return r == 0 ? JOURNAL_OK : result_of(r);

@@ -4,6 +4,7 @@
 #define ANNALS_TEST_JOURNAL_FIXTURE_H
 
 #include "journal/journal_segment.h"
+#include "journal/journal_witness.h"
 
 #include <check.h>
 #include <dirent.h>
@@ -19,7 +20,8 @@ struct journal_fixture {
 	struct journal *journal;
 	struct error error;
 	uint64_t last;
-	unsigned seed; /* of the bytes written from now on */
+	unsigned seed;      /* of the bytes written from now on */
+	bool keeps_witness; /* poking leaves the witness of the last closing alone */
 };
 
 static inline void fixture_fill(uint8_t *out, uint64_t number, unsigned seed, size_t size)
@@ -138,9 +140,20 @@ static inline void fixture_peek(
 	(void)close(fd);
 }
 
+/* Forgets the last closing: what is on the disk looks as after a kill. */
+static inline void fixture_forget_witness(struct journal_fixture *f)
+{
+	char path[128];
+	(void)snprintf(path, sizeof(path), "%s/%s", f->dir, JOURNAL_WITNESS_NAME);
+	(void)unlink(path);
+}
+
 static inline void fixture_poke(
 	struct journal_fixture *f, uint64_t sequence, uint64_t at, const void *in, size_t size)
 {
+	if (!f->keeps_witness) {
+		fixture_forget_witness(f);
+	}
 	int fd = fixture_segment_fd(f, sequence);
 	ck_assert_int_eq(pwrite(fd, in, size, (off_t)at), (ssize_t)size);
 	(void)close(fd);

@@ -312,7 +312,8 @@ START_TEST(test_journal_file_spares_are_bounded)
 		files += entry->d_name[0] != '.';
 	}
 	(void)closedir(dir);
-	ck_assert_uint_le(files, 4); /* the current one, the prepared one, two spares */
+	/* The current one, the prepared one, two spares; the witness. */
+	ck_assert_uint_le(files, 5);
 	fixture_must_open(&f);
 	ck_assert_uint_eq(f.last, 200);
 }
@@ -396,12 +397,12 @@ START_TEST(test_journal_file_read_only_directory_fails)
 }
 END_TEST
 
-/* A tmpfs of room for a few segments, in a mount namespace of this process. False where that is not
- * allowed. */
+/* A tmpfs of room for a few segments and the witness, in a mount namespace of this process. False
+ * where that is not allowed. */
 static bool mount_small_disk(unsigned segments)
 {
 	char options[64];
-	(void)snprintf(options, sizeof(options), "size=%u", segments * SEGMENT_BYTES);
+	(void)snprintf(options, sizeof(options), "size=%u", segments * SEGMENT_BYTES + 8192);
 	return unshare(CLONE_NEWNS) == 0 &&
 	       mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) == 0 &&
 	       mount("tmpfs", f.dir, "tmpfs", 0, options) == 0;
@@ -455,7 +456,7 @@ START_TEST(test_journal_file_opens_on_a_disk_without_room_for_a_segment)
 	char path[128];
 	(void)snprintf(path, sizeof(path), "%s/ballast", f.dir);
 	int fd = open(path, O_CREAT | O_WRONLY, 0600);
-	ck_assert_int_eq(posix_fallocate(fd, 0, 8192), 0);
+	ck_assert_int_eq(posix_fallocate(fd, 0, 16384), 0);
 	(void)close(fd);
 	fixture_must_open(&f);
 	ck_assert_int_eq(fixture_try_write(&f, 10), JOURNAL_FULL);
@@ -464,6 +465,221 @@ START_TEST(test_journal_file_opens_on_a_disk_without_room_for_a_segment)
 	fixture_sync(&f);
 	fixture_close(&f);
 	(void)umount(f.dir);
+}
+END_TEST
+
+/* ---- The witness of the newest block ---- */
+
+static void witness_path(char out[128])
+{
+	(void)snprintf(out, 128, "%s/%s", f.dir, JOURNAL_WITNESS_NAME);
+}
+
+/* One byte of the witness file. */
+static void flip_witness(off_t at)
+{
+	char path[128];
+	uint8_t byte;
+	witness_path(path);
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(pread(fd, &byte, 1, at), 1);
+	byte ^= 0x40;
+	ck_assert_int_eq(pwrite(fd, &byte, 1, at), 1);
+	(void)close(fd);
+}
+
+/* Opens, appends a synced block of 100 bytes where `appends`, and dies without closing. */
+static void open_and_die(bool appends)
+{
+	pid_t pid = fork();
+	if (pid == 0) {
+		bool done = fixture_open(&f) == JOURNAL_OK &&
+			    (!appends || (fixture_try_write(&f, 100) == JOURNAL_OK &&
+						 journal_sync(f.journal, &f.error) == JOURNAL_OK));
+		_exit(done ? 0 : 1);
+	}
+	int status = 0;
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+}
+
+static void write_and_close(unsigned blocks)
+{
+	wait_until_prepared();
+	for (unsigned i = 0; i < blocks; i++) {
+		fixture_write(&f, 100);
+	}
+	fixture_sync(&f);
+	fixture_close(&f);
+	f.keeps_witness = true;
+}
+
+/* Whatever byte of it rots after a clean end. */
+START_TEST(test_journal_file_newest_block_has_a_witness_after_closing)
+{
+	write_and_close(3);
+	uint64_t at = FIRST_AT + 2 * 4096;
+	for (uint64_t i = 0; i < JOURNAL_HEADER_BYTES + 100; i++) {
+		fixture_flip(&f, 1, at + i, 0x02);
+		expect_corrupt("block 3 was stored at byte 12288 of '0000000000000001.segment'");
+		fixture_flip(&f, 1, at + i, 0x02);
+	}
+	fixture_must_open(&f);
+	ck_assert_uint_eq(f.last, 3);
+}
+END_TEST
+
+START_TEST(test_journal_file_newest_block_has_a_witness_after_reopening)
+{
+	write_and_close(1);
+	open_and_die(true);
+	/* Killed, and not opened since: looks like a torn write. */
+	fixture_flip(&f, 1, FIRST_AT + 4096 + 70, 1);
+	fixture_must_open(&f);
+	ck_assert_uint_eq(f.last, 1);
+	fixture_close(&f);
+	open_and_die(true);
+	open_and_die(false);
+	fixture_flip(&f, 1, FIRST_AT + 4096 + 70, 1);
+	expect_corrupt("block 2 was stored");
+	fixture_flip(&f, 1, FIRST_AT + 4096 + 70, 1);
+	fixture_must_open(&f);
+	ck_assert_uint_eq(f.last, 2);
+}
+END_TEST
+
+/* The place where a block was torn off brings back what it held then. */
+START_TEST(test_journal_file_older_newest_block_is_no_substitute)
+{
+	static uint8_t older[4096], zeros[4096];
+	uint64_t at = FIRST_AT + 4096;
+	wait_until_prepared();
+	fixture_write(&f, 100);
+	fixture_sync(&f);
+	fixture_write(&f, 100);
+	fixture_close(&f);
+	fixture_peek(&f, 1, at, older, sizeof(older));
+	fixture_poke(&f, 1, at, zeros, sizeof(zeros));
+	fixture_must_open(&f);
+	ck_assert_uint_eq(f.last, 1);
+	write_and_close(1);
+	fixture_poke(&f, 1, at, older, sizeof(older));
+	expect_corrupt("another one is there");
+}
+END_TEST
+
+START_TEST(test_journal_file_witness_of_missing_segments)
+{
+	char path[128];
+	struct dirent *entry;
+	write_and_close(2);
+	DIR *dir = opendir(f.dir);
+	while ((entry = readdir(dir)) != NULL) {
+		if (strstr(entry->d_name, ".segment") != NULL) {
+			(void)snprintf(path, sizeof(path), "%.60s/%.60s", f.dir, entry->d_name);
+			ck_assert_int_eq(unlink(path), 0);
+		}
+	}
+	(void)closedir(dir);
+	expect_corrupt("ends with block 0");
+	fixture_forget_witness(&f);
+	fixture_must_open(&f);
+	ck_assert_uint_eq(f.last, 0);
+}
+END_TEST
+
+/* A witness that rots, or was torn, stops nothing and is written anew. */
+START_TEST(test_journal_file_rotten_witness_stops_nothing)
+{
+	char path[128];
+	witness_path(path);
+	write_and_close(2);
+	for (off_t at = 0; at < (off_t)JOURNAL_HEADER_BYTES; at++) {
+		flip_witness(at);
+		flip_witness(4096 + at);
+		f.options.read_only = true;
+		fixture_must_open(&f);
+		fixture_close(&f);
+		f.options.read_only = false;
+		fixture_must_open(&f);
+		ck_assert_uint_eq(f.last, 2);
+		fixture_close(&f);
+		fixture_flip(&f, 1, FIRST_AT + 4096 + 80, 1);
+		expect_corrupt("block 2 was stored");
+		fixture_flip(&f, 1, FIRST_AT + 4096 + 80, 1);
+	}
+	static const off_t sizes[] = {0, 10, 63, 64, 4096, 4100, 4160};
+	for (size_t i = 0; i < ANNALS_COUNT_OF(sizes); i++) {
+		struct stat st;
+		ck_assert_int_eq(truncate(path, sizes[i]), 0);
+		fixture_must_open(&f);
+		ck_assert_uint_eq(f.last, 2 + i);
+		ck_assert_int_eq(stat(path, &st), 0);
+		ck_assert_int_eq(st.st_size >= 4096, 1);
+		write_and_close(1);
+		ck_assert_int_eq(stat(path, &st), 0);
+		ck_assert_int_eq(st.st_size, 8192);
+	}
+}
+END_TEST
+
+/* One slot is always there: the other one may be torn by a power cut. */
+START_TEST(test_journal_file_torn_witness_leaves_the_one_before)
+{
+	write_and_close(2);
+	fixture_must_open(&f);
+	write_and_close(1);
+	/* The two hold 2 and 3, in either order. */
+	for (off_t at = 0; at <= 4096; at += 4096) {
+		struct journal_witness witness;
+		int slot, dir = open(f.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		flip_witness(at + 30);
+		ck_assert_int_eq(
+			journal_witness_read(dir, f.options.store_uuid, &witness, &slot, &f.error),
+			0);
+		(void)close(dir);
+		ck_assert_int_eq(slot, at == 0 ? 1 : 0);
+		ck_assert(witness.number == 2 || witness.number == 3);
+		flip_witness(at + 30);
+	}
+	/* Nothing new is nothing to write. */
+	char path[128];
+	struct stat before, after;
+	witness_path(path);
+	ck_assert_int_eq(stat(path, &before), 0);
+	fixture_must_open(&f);
+	fixture_close(&f);
+	ck_assert_int_eq(stat(path, &after), 0);
+	ck_assert_int_eq(before.st_mtim.tv_sec, after.st_mtim.tv_sec);
+	ck_assert_int_eq(before.st_mtim.tv_nsec, after.st_mtim.tv_nsec);
+}
+END_TEST
+
+START_TEST(test_journal_file_newer_witness_is_refused)
+{
+	uint8_t page[JOURNAL_HEADER_BYTES];
+	char path[128];
+	witness_path(path);
+	write_and_close(1);
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	for (off_t at = 0; at <= 4096; at += 4096) {
+		ck_assert_int_eq(pread(fd, page, sizeof(page), at), (ssize_t)sizeof(page));
+		store_u32(page + 4, 2);
+		store_u32(page + 60, crc32c(0, page, 60));
+		ck_assert_int_eq(pwrite(fd, page, sizeof(page), at), (ssize_t)sizeof(page));
+	}
+	(void)close(fd);
+	ck_assert_int_eq(fixture_open(&f), JOURNAL_FAILED);
+	ck_assert_int_eq(f.error.code, ANNALS_E_FORMAT_NEWER);
+	fixture_forget_witness(&f);
+	fixture_must_open(&f);
+	/* What this version reads only it does not make. */
+	fixture_close(&f);
+	fixture_forget_witness(&f);
+	f.options.read_only = true;
+	fixture_must_open(&f);
+	ck_assert_int_eq(access(path, F_OK), -1);
 }
 END_TEST
 
@@ -606,6 +822,30 @@ START_TEST(test_journal_file_failed_open_sync_fails)
 }
 END_TEST
 
+START_TEST(test_journal_file_failing_witness)
+{
+	wait_until_prepared();
+	fixture_write(&f, 100);
+	fixture_sync(&f);
+	/* Closing does without. */
+	fault_set(NULL, "journal.witness:1:5");
+	fixture_close(&f);
+	fault_set(NULL, "journal.witness:1:5");
+	ck_assert_int_eq(fixture_open(&f), JOURNAL_FAILED);
+	ck_assert_int_eq(f.error.code, ANNALS_E_IO);
+	ck_assert_ptr_nonnull(strstr(f.error.text, "'witness'"));
+	/* A full disk opens. */
+	fault_set(NULL, "journal.witness:1:28");
+	fixture_must_open(&f);
+	ck_assert_uint_eq(f.last, 1);
+	fixture_close(&f);
+	fault_set(NULL, NULL);
+	f.keeps_witness = true;
+	fixture_flip(&f, 1, FIRST_AT + 70, 1);
+	expect_corrupt("block 1 was stored");
+}
+END_TEST
+
 /* Every step of making a segment fails for a while: writes are refused, nothing is lost, and it
  * goes on afterwards. */
 START_TEST(test_journal_file_failing_preparation)
@@ -657,7 +897,8 @@ START_TEST(test_journal_file_dies_at_every_point)
 		"journal.after_sync", "journal.segment_create", "journal.segment_zero",
 		"journal.segment_header", "journal.segment_rename", "journal.directory_sync",
 		"journal.segment_switch", "journal.before_trim", "journal.segment_recycle",
-		"journal.segment_unlink", "journal.after_trim", "journal.read"};
+		"journal.segment_unlink", "journal.after_trim", "journal.read",
+		"journal.witness_sync"};
 	fixture_write(&f, 10);
 	fixture_sync(&f);
 	fixture_close(&f);
@@ -665,6 +906,7 @@ START_TEST(test_journal_file_dies_at_every_point)
 		int pipe_fds[2];
 		char fault[64];
 		ck_assert_int_eq(pipe(pipe_fds), 0);
+		fixture_forget_witness(&f); /* opening writes it again */
 		(void)snprintf(fault, sizeof(fault), "%s:%d", points[_i], n);
 		pid_t pid = fork();
 		if (pid == 0) {
@@ -728,6 +970,13 @@ int main(void)
 	tcase_add_test(tcase, test_journal_file_read_only_directory_fails);
 	tcase_add_test(tcase, test_journal_file_full_disk_is_a_normal_state);
 	tcase_add_test(tcase, test_journal_file_opens_on_a_disk_without_room_for_a_segment);
+	tcase_add_test(tcase, test_journal_file_newest_block_has_a_witness_after_closing);
+	tcase_add_test(tcase, test_journal_file_newest_block_has_a_witness_after_reopening);
+	tcase_add_test(tcase, test_journal_file_older_newest_block_is_no_substitute);
+	tcase_add_test(tcase, test_journal_file_witness_of_missing_segments);
+	tcase_add_test(tcase, test_journal_file_rotten_witness_stops_nothing);
+	tcase_add_test(tcase, test_journal_file_torn_witness_leaves_the_one_before);
+	tcase_add_test(tcase, test_journal_file_newer_witness_is_refused);
 	tcase_add_test(tcase, test_journal_file_kill_loses_nothing_reported);
 #ifdef ANNALS_FAULT_INJECTION
 	tcase_add_test(tcase, test_journal_file_write_error_before_the_first_byte);
@@ -735,9 +984,10 @@ int main(void)
 	tcase_add_test(tcase, test_journal_file_interrupted_writes_are_repeated);
 	tcase_add_test(tcase, test_journal_file_failed_sync_is_final);
 	tcase_add_test(tcase, test_journal_file_failed_open_sync_fails);
+	tcase_add_test(tcase, test_journal_file_failing_witness);
 	tcase_add_loop_test(tcase, test_journal_file_failing_preparation, 0, 10);
 	tcase_add_test(tcase, test_journal_file_failing_recycling);
-	tcase_add_loop_test(tcase, test_journal_file_dies_at_every_point, 0, 20);
+	tcase_add_loop_test(tcase, test_journal_file_dies_at_every_point, 0, 21);
 #endif
 	suite_add_tcase(suite, tcase);
 	SRunner *runner = srunner_create(suite);
