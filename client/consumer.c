@@ -1,6 +1,8 @@
 /* The caller's side of a consumer: checking pushed batches and handing out their events. */
 #include "consumer.h"
 
+#include "filter.h"
+
 #include "convert.h"
 #include <annals/clock.h>
 #include <annals/macros.h>
@@ -296,28 +298,11 @@ static void consumer_free(struct annals_consumer *consumer)
 	free(consumer);
 }
 
-static struct bytes wanted_text(const char *text)
-{
-	return text && text[0] ? bytes_text(text) : bytes_of(NULL, 0);
-}
-
 /* False without memory. */
 static bool copy_filter(const struct annals_filter *from, struct event_filter **ret)
 {
-	struct event_filter filter = {.tag_count = 0};
-	if (!from) {
-		return true;
-	}
-	filter.type = wanted_text(from->type);
-	filter.type_prefix = wanted_text(from->type_prefix);
-	filter.subject = wanted_text(from->subject);
-	if (from->has_key) {
-		filter.key = bytes_of(from->key.size ? from->key.data : "", from->key.size);
-	}
-	for (size_t i = 0; i < from->tag_count; i++) {
-		filter.tags[filter.tag_count++] = bytes_text(from->tags[i]);
-	}
-	if (event_filter_is_empty(&filter)) {
+	struct event_filter filter;
+	if (filter_read(from, &filter, NULL) != ANNALS_OK || event_filter_is_empty(&filter)) {
 		return true;
 	}
 	*ret = event_filter_copy(&filter);

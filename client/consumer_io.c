@@ -2,6 +2,7 @@
 #include "consumer.h"
 
 #include "control.h"
+#include "filter.h"
 #include <annals/clock.h>
 #include <annals/macros.h>
 #include <annals/wire.h>
@@ -164,30 +165,6 @@ static void subscribe_complete(struct request *request, int status, const struct
 	annals__v1__subscribe_response__free_unpacked(response, NULL);
 }
 
-/* The filter as a message; its texts stay the filter's. */
-static void fill_filter(
-	Annals__V1__EventFilter *message, char **tags, const struct event_filter *filter)
-{
-	annals__v1__event_filter__init(message);
-	if (filter->type.data) {
-		message->type = (char *)(uintptr_t)filter->type.data;
-	}
-	if (filter->type_prefix.data) {
-		message->type_prefix = (char *)(uintptr_t)filter->type_prefix.data;
-	}
-	if (filter->subject.data) {
-		message->subject = (char *)(uintptr_t)filter->subject.data;
-	}
-	message->has_key = filter->key.data != NULL;
-	message->key.data = (uint8_t *)(uintptr_t)filter->key.data;
-	message->key.len = filter->key.size;
-	for (size_t i = 0; i < filter->tag_count; i++) {
-		tags[i] = (char *)(uintptr_t)filter->tags[i].data;
-	}
-	message->tag = tags;
-	message->n_tag = filter->tag_count;
-}
-
 /* What to ask for: at first what the caller said, later where each partition is. */
 static void subscribe(struct annals_consumer *consumer, uint64_t credit_bytes)
 {
@@ -226,7 +203,7 @@ static void subscribe(struct annals_consumer *consumer, uint64_t credit_bytes)
 		message.codecs = CODECS_TAKEN;
 		message.topic_id = consumer->topic_id;
 		if (consumer->filter) {
-			fill_filter(&filter, tags, consumer->filter);
+			filter_message(consumer->filter, &filter, tags);
 			message.filter = &filter;
 		}
 		consumer->request = send_message(consumer->client, FRAME_SUBSCRIBE, &message.base,

@@ -15,16 +15,16 @@ static int pack(const ProtobufCMessage *message, struct buf *out, struct annals_
 	return ANNALS_OK;
 }
 
-int control_call(struct annals_client *client, enum frame_operation operation,
+int control_call_data(struct annals_client *client, enum frame_operation operation,
 	const ProtobufCMessage *request, const ProtobufCMessageDescriptor *answer, int timeout_ms,
-	ProtobufCMessage **ret, struct annals_error *error)
+	ProtobufCMessage **ret, struct buf *ret_data, struct annals_error *error)
 {
 	struct buf control;
 	struct buf result ANNALS_CLEANUP(buf_release) = BUF_INIT;
 	int status = pack(request, &control, error);
 	if (status == ANNALS_OK) {
-		status =
-			request_call(client, operation, &control, NULL, timeout_ms, &result, error);
+		status = request_call_data(
+			client, operation, &control, NULL, timeout_ms, &result, ret_data, error);
 		buf_release(&control);
 	}
 	if (status != ANNALS_OK) {
@@ -33,4 +33,11 @@ int control_call(struct annals_client *client, enum frame_operation operation,
 	*ret = protobuf_c_message_unpack(answer, NULL, result.size, result.data);
 	return *ret ? ANNALS_OK
 		    : client_error(error, ANNALS_E_MALFORMED, "the server's answer is malformed");
+}
+
+int control_call(struct annals_client *client, enum frame_operation operation,
+	const ProtobufCMessage *request, const ProtobufCMessageDescriptor *answer, int timeout_ms,
+	ProtobufCMessage **ret, struct annals_error *error)
+{
+	return control_call_data(client, operation, request, answer, timeout_ms, ret, NULL, error);
 }

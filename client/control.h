@@ -16,5 +16,13 @@ char *control_text(const char *text);
 int control_call(struct annals_client *client, enum frame_operation operation,
 	const ProtobufCMessage *request, const ProtobufCMessageDescriptor *answer, int timeout_ms,
 	ProtobufCMessage **ret, struct annals_error *error) ANNALS_MUST_CHECK;
+/* The same for answers with data. */
+int control_call_data(struct annals_client *client, enum frame_operation operation,
+	const ProtobufCMessage *request, const ProtobufCMessageDescriptor *answer, int timeout_ms,
+	ProtobufCMessage **ret, struct buf *ret_data, struct annals_error *error) ANNALS_MUST_CHECK;
+/* Room for so many events, zeroed, which may borrow from the data, whose memory the page takes.
+ * ANNALS_E_NO_MEMORY: the page is as it was, for annals_page_release(). */
+int page_fill(struct annals_page *page, size_t count, struct buf *data,
+	struct annals_error *error) ANNALS_MUST_CHECK;
 
 #endif

@@ -6,17 +6,11 @@
 #include <annals/record.h>
 #include <stdlib.h>
 
-/* What a page's events borrow from. */
-struct page_memory {
-	struct buf data;
-};
-
 void annals_page_release(struct annals_page *page)
 {
 	if (page && page->memory) {
-		struct page_memory *memory = page->memory;
-		buf_release(&memory->data);
-		free(memory);
+		buf_release(page->memory);
+		free(page->memory);
 		free(page->events);
 	}
 	if (page) {
@@ -24,26 +18,35 @@ void annals_page_release(struct annals_page *page)
 	}
 }
 
+int page_fill(struct annals_page *page, size_t count, struct buf *data, struct annals_error *error)
+{
+	struct buf *memory = malloc(sizeof(*memory));
+	page->events = memory ? calloc(count + 1, sizeof(*page->events)) : NULL;
+	if (!page->events) {
+		free(memory);
+		return client_error(error, ANNALS_E_NO_MEMORY, "no memory for a page");
+	}
+	*memory = *data;
+	*data = BUF_INIT;
+	page->memory = memory;
+	page->count = count;
+	return ANNALS_OK;
+}
+
 /* Turns places and the data behind them into events; takes the data. */
 static int fill_page(struct annals_page *page, Annals__V1__EventPlace **places, size_t count,
 	struct buf *data, struct annals_error *error)
 {
-	struct page_memory *memory = calloc(1, sizeof(*memory));
 	struct bytes encoded;
 	size_t cursor = 0;
-	page->memory = memory;
-	page->events = memory ? calloc(count + 1, sizeof(*page->events)) : NULL;
-	if (!memory || !page->events) {
-		free(memory);
-		page->memory = NULL;
-		return client_error(error, ANNALS_E_NO_MEMORY, "no memory for a page");
+	int status = page_fill(page, count, data, error);
+	if (status != ANNALS_OK) {
+		return status;
 	}
-	memory->data = *data;
-	*data = BUF_INIT;
 	for (size_t i = 0; i < count; i++) {
 		struct annals_event *event = &page->events[i];
 		struct record record;
-		if (batch_next_event(buf_bytes(&memory->data), &cursor, &encoded) != 1 ||
+		if (batch_next_event(buf_bytes(page->memory), &cursor, &encoded) != 1 ||
 			record_decode(encoded, &record, NULL) != 0) {
 			return client_error(error, ANNALS_E_MALFORMED,
 				"the server's answer holds other events than it says");
@@ -55,29 +58,7 @@ static int fill_page(struct annals_page *page, Annals__V1__EventPlace **places, 
 		event->recorded_us = places[i]->recorded_us;
 		event->version = places[i]->has_version ? places[i]->version : ANNALS_VERSION_NONE;
 	}
-	page->count = count;
 	return ANNALS_OK;
-}
-
-static int call(struct annals_client *client, enum frame_operation operation,
-	const ProtobufCMessage *request, const ProtobufCMessageDescriptor *answer, int timeout_ms,
-	ProtobufCMessage **ret, struct buf *ret_data, struct annals_error *error)
-{
-	struct buf control = BUF_INIT;
-	struct buf result ANNALS_CLEANUP(buf_release) = BUF_INIT;
-	if (buf_reserve(&control, protobuf_c_message_get_packed_size(request) + 1) != ANNALS_OK) {
-		return client_error(error, ANNALS_E_NO_MEMORY, "no memory for a request");
-	}
-	control.size = protobuf_c_message_pack(request, control.data);
-	int status = request_call_data(
-		client, operation, &control, NULL, timeout_ms, &result, ret_data, error);
-	buf_release(&control);
-	if (status != ANNALS_OK) {
-		return status;
-	}
-	*ret = protobuf_c_message_unpack(answer, NULL, result.size, result.data);
-	return *ret ? ANNALS_OK
-		    : client_error(error, ANNALS_E_MALFORMED, "the server's answer is malformed");
 }
 
 int annals_stream_read(struct annals_client *client, const char *topic, struct annals_bytes key,
@@ -95,7 +76,7 @@ int annals_stream_read(struct annals_client *client, const char *topic, struct a
 	request.version = request.from_newest ? 0 : version;
 	request.backwards = backwards;
 	request.limit = limit;
-	int status = call(client, FRAME_STREAM_READ, &request.base,
+	int status = control_call_data(client, FRAME_STREAM_READ, &request.base,
 		&annals__v1__stream_read_response__descriptor, timeout_ms, &answer, &data, error);
 	if (status != ANNALS_OK) {
 		return status;
@@ -130,7 +111,7 @@ int annals_query_read(struct annals_client *client, const char *topic,
 	request.topic = control_text(topic);
 	request.query = &message.condition;
 	request.limit = limit;
-	int status = call(client, FRAME_QUERY, &request.base,
+	int status = control_call_data(client, FRAME_QUERY, &request.base,
 		&annals__v1__query_response__descriptor, timeout_ms, &answer, &data, error);
 	query_message_release(&message);
 	if (status != ANNALS_OK) {

@@ -32,7 +32,7 @@ _annals() {
 			delete) words='--yes' ;;
 			esac
 			;;
-		read) words='--from --partition --follow --limit --type --type-prefix --subject --key --tag --output --json --schema-version --http' ;;
+		read) words='--from --partition --follow --limit --last --backwards --type --type-prefix --subject --key --tag --output --json --schema-version --http' ;;
 		topic)
 			case $sub in
 			create | update) words='--partitions --retention-age --retention-bytes --retention-events --durability --event-bytes-max --streams' ;;

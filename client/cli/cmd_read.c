@@ -1,3 +1,4 @@
+#include "backwards.h"
 #include "typed.h"
 
 #include <annals/clock.h>
@@ -9,11 +10,14 @@
 #define EVENTS_PER_POLL 512
 #define TABLE_DATA_MAX 60
 #define TAGS_MAX 32
+#define LAST_MAX 100000u
 
 struct read {
 	struct cli *cli;
 	const char *topic, *from, *key, *tags, *output;
-	uint64_t partition, limit;
+	uint64_t partition, limit, last;
+	struct buf lines, starts; /* --last: what will be printed, and where each begins */
+	bool backwards, has_last;
 	bool follow, has_partition, has_limit, header_printed;
 	struct annals_position position;
 	struct annals_filter filter;
@@ -158,7 +162,8 @@ static int table_line(struct read *read, const struct annals_event *event)
 		       : status;
 }
 
-static int print(
+/* The event as a line, in read->line. */
+static int format_line(
 	struct read *read, const struct annals_topic *topic, const struct annals_event *event)
 {
 	int status = ANNALS_OK;
@@ -176,14 +181,23 @@ static int print(
 		status = table_line(read, event);
 		break;
 	}
-	if (status == ANNALS_OK) {
-		status = buf_add_byte(&read->line, '\n');
-	}
-	if (status == ANNALS_OK &&
-		fwrite(read->line.data, 1, read->line.size, stdout) != read->line.size) {
-		status = ANNALS_E_IO;
-	}
-	return status;
+	return status == ANNALS_OK ? buf_add_byte(&read->line, '\n') : status;
+}
+
+static int print(
+	struct read *read, const struct annals_topic *topic, const struct annals_event *event)
+{
+	const int status = format_line(read, topic, event);
+	return status == ANNALS_OK && fwrite(read->line.data, 1, read->line.size, stdout) !=
+					      read->line.size
+		       ? ANNALS_E_IO
+		       : status;
+}
+
+static int print_failed(const struct annals_event *event, int status)
+{
+	return cli_fail(status, "cannot print partition %u offset %llu: %s", event->partition,
+		(unsigned long long)event->offset, annals_status_text(status));
 }
 
 static int print_all(struct read *read, struct reading *reading)
@@ -201,9 +215,7 @@ static int print_all(struct read *read, struct reading *reading)
 				return CLI_OK; /* the reader has seen enough */
 			}
 			if (status != ANNALS_OK) {
-				return cli_fail(status, "cannot print partition %u offset %llu: %s",
-					events[i].partition, (unsigned long long)events[i].offset,
-					annals_status_text(status));
+				return print_failed(&events[i], status);
 			}
 			read->printed++;
 		}
@@ -212,6 +224,89 @@ static int print_all(struct read *read, struct reading *reading)
 		}
 	}
 	return got < 0 ? cli_fail(got, "%s", error.text) : CLI_OK;
+}
+
+/* ---- From the end ---- */
+
+#define READER_HAS_ENOUGH (-1)
+
+static int take_newest(
+	void *arg, const struct annals_topic *topic, const struct annals_event *event)
+{
+	struct read *read = arg;
+	const size_t start = read->lines.size;
+	int status;
+	if (!read->has_last) {
+		status = print(read, topic, event);
+		return status == ANNALS_OK                       ? CLI_OK
+		       : status == ANNALS_E_IO && errno == EPIPE ? READER_HAS_ENOUGH
+								 : print_failed(event, status);
+	}
+	status = format_line(read, topic, event);
+	status = status != ANNALS_OK ? status
+				     : buf_add(&read->lines, read->line.data, read->line.size);
+	status = status != ANNALS_OK ? status : buf_add(&read->starts, &start, sizeof(start));
+	return status == ANNALS_OK ? CLI_OK : print_failed(event, status);
+}
+
+/* The lines that were kept, the last one first: so that the oldest event comes first. */
+static void print_turned(const struct read *read)
+{
+	size_t end = read->lines.size;
+	for (size_t at = read->starts.size; at > 0; at -= sizeof(size_t)) {
+		size_t start;
+		memcpy(&start, read->starts.data + at - sizeof(start), sizeof(start));
+		(void)fwrite(read->lines.data + start, 1, end - start, stdout);
+		end = start;
+	}
+}
+
+static int print_from_end(struct cli *cli, struct read *read)
+{
+	const struct backwards how = {.topic = read->topic,
+		.has_partition = read->has_partition,
+		.partition = (uint32_t)read->partition,
+		.before = read->start.kind == ANNALS_START_OFFSETS ? read->position.offset + 1
+								   : ANNALS_NEWEST,
+		.filter = &read->filter,
+		.limit = read->has_last    ? read->last
+			 : read->has_limit ? read->limit
+					   : UINT64_MAX,
+		.take = take_newest,
+		.arg = read};
+	int code = read_backwards(cli, &how);
+	code = code == READER_HAS_ENOUGH ? CLI_OK : code;
+	if (code == CLI_OK) {
+		print_turned(read);
+	}
+	buf_release(&read->lines);
+	buf_release(&read->starts);
+	return code;
+}
+
+/* CLI_OK, or CLI_USAGE after a message. */
+static int check_from_end(struct read *read, bool has_from)
+{
+	const char *wrong = NULL;
+	read->backwards = read->backwards || read->has_last;
+	if (!read->backwards) {
+		return CLI_OK;
+	}
+	if (read->follow) {
+		wrong = "--follow goes forwards";
+	} else if (read->has_last && (has_from || read->has_limit)) {
+		wrong = "--last N are the newest events: without --from and --limit";
+	} else if (read->has_last && read->last > LAST_MAX) {
+		wrong = "--last keeps at most 100000 events: use --backwards";
+	} else if (has_from && !is_number(read->from) && strcmp(read->from, "latest") != 0) {
+		wrong = "--backwards begins at the newest event or, with --partition, at an offset";
+	}
+	if (wrong) {
+		fprintf(stderr, "annals: %s\n", wrong);
+		return CLI_USAGE;
+	}
+	read->from = has_from ? read->from : "latest";
+	return CLI_OK;
 }
 
 static int run(struct cli *cli, int argc, char **argv)
@@ -228,6 +323,10 @@ static int run(struct cli *cli, int argc, char **argv)
 			"wait for new events until interrupted"},
 		{"limit", CLI_NUMBER, &read.limit, &read.has_limit, "N",
 			"stop after so many events"},
+		{"last", CLI_NUMBER, &read.last, &read.has_last, "N",
+			"the newest N events, oldest first"},
+		{"backwards", CLI_FLAG, &read.backwards, NULL, NULL,
+			"newest first, to the beginning or --limit"},
 		{"type", CLI_TEXT, &read.filter.type, NULL, "TYPE", "only events of this type"},
 		{"type-prefix", CLI_TEXT, &read.filter.type_prefix, NULL, "TEXT",
 			"only events whose type begins so"},
@@ -250,6 +349,9 @@ static int run(struct cli *cli, int argc, char **argv)
 		return cli_parse_exit(count);
 	}
 	read.topic = argv[0];
+	if (check_from_end(&read, read.from != NULL) != CLI_OK) {
+		return CLI_USAGE;
+	}
 	read.from = read.from ? read.from : read.follow ? "latest" : "earliest";
 	read.output = read.output                                ? read.output
 		      : cli->stdout_is_terminal && !read.as_json ? "table"
@@ -288,12 +390,16 @@ static int run(struct cli *cli, int argc, char **argv)
 		free(read.tag_texts);
 		return code;
 	}
-	struct reading reading;
-	code = reading_open(&reading, cli, read.topic, &read.start, read.follow);
-	if (code == CLI_OK) {
-		code = print_all(&read, &reading);
+	if (read.backwards) {
+		code = print_from_end(cli, &read);
+	} else {
+		struct reading reading;
+		code = reading_open(&reading, cli, read.topic, &read.start, read.follow);
+		if (code == CLI_OK) {
+			code = print_all(&read, &reading);
+		}
+		reading_close(&reading);
 	}
-	reading_close(&reading);
 	buf_release(&read.line);
 	free(read.tag_texts);
 	typed_release(&read.typed);
@@ -316,6 +422,8 @@ const struct command cmd_read = {
 		"  annals read orders --limit 10 --output table\n"
 		"  annals read orders --follow --from earliest\n"
 		"  annals read orders --partition 2 --from 1500\n"
+		"  annals read orders --last 20\n"
+		"  annals read orders --backwards --type order.cancelled --limit 1\n"
 		"  annals read orders --from -15m --type order.cancelled\n"
 		"  annals read orders --type-prefix order. --tag seat:7,show:1\n"
 		"  annals read quakes --json --schema-version 1\n"

@@ -67,6 +67,22 @@ runs 0 read t --from latest && same 'latest' "$(cat "$work/out")" ''
 runs 0 read t --from -1h --limit 2 && same 'limit' "$(wc -l <"$work/out")" 2
 runs 0 read t --from 2001-01-01T00:00:00Z --type b --output raw && same 'type' "$(cat "$work/out")" x
 runs 0 read t --type-prefix b --output raw && same 'type prefix' "$(cat "$work/out")" x
+# From the end: the same events in falling order of positions, all of them, by partition, by filter, cut anywhere.
+by_position() { sed 's/.*"annalsposition":\([0-9]*\).*/\1 &/' | sort -n | cut -d' ' -f2-; }
+runs 0 topic create many --partitions 3
+for n in $(seq 700); do echo "{\"specversion\":\"1.0\",\"id\":\"m$n\",\"source\":\"/s\",\"type\":\"t$((n % 3))\",\"partitionkey\":\"k$((n % 11))\"}"; done >"$work/many"
+"$ANNALS" append many "$work/many" >/dev/null 2>&1 || fail 'append many'
+runs 0 read many && by_position <"$work/out" >"$work/forwards"
+runs 0 read many --backwards && tac "$work/out" >"$work/got" && same 'backwards' "$(cmp "$work/got" "$work/forwards" 2>&1)" ''
+for count in 0 1 57 699 700 5000; do
+	runs 0 read many --last $count && same "the last $count" "$(cmp "$work/out" <(tail -n $count "$work/forwards") 2>&1)" ''
+done
+grep '"type":"t1"' "$work/forwards" | grep '"annalspartition":2' >"$work/some"
+runs 0 read many --partition 2 --type t1 --last 20 && same 'the last of a type' "$(cmp "$work/out" <(tail -n 20 "$work/some") 2>&1)" ''
+runs 0 read many --partition 2 --backwards --from 9 --limit 4 && same 'backwards from an offset' "$(grep -o '"annalsoffset":[0-9]*' "$work/out" | cut -d: -f2 | tr '\n' ' ')" '9 8 7 6 '
+runs 2 read many --last 3 --follow
+runs 2 read many --backwards --from earliest
+runs 2 read many --last 100001
 runs 0 read t --tag none --output raw && same 'no such tag' "$(cat "$work/out")" ''
 runs 2 read t --tag "$(seq -s, 33)" && shows err 'at most 32 tags'
 runs 0 read t --key k --output table && same 'a table elsewhere than on a terminal' "$(head -n 2 "$work/out" | cut -f1,2,4- | tr '\t\n' ',;')" \

@@ -493,6 +493,8 @@ struct annals_page {
 	uint64_t first_version; /* the first kept */
 	/* queries: everything up to this position was looked at; the next `after` */
 	uint64_t up_to;
+	/* backwards in a partition: the next `before`; the first kept offset, where it ends */
+	uint64_t before, first_offset;
 	void *memory; /* the library's */
 };
 #define ANNALS_NEWEST UINT64_MAX
@@ -508,6 +510,18 @@ ANNALS_API int annals_stream_read(struct annals_client *client, const char *topi
 ANNALS_API int annals_query_read(struct annals_client *client, const char *topic,
 	const struct annals_query *query, uint32_t limit, int timeout_ms,
 	struct annals_page *ret_page, struct annals_error *error);
+/*
+ * Up to `limit` events (1 to ANNALS_PAGE_EVENTS_MAX) of a partition that lie before the offset
+ * `before` (ANNALS_NEWEST: from the end on), newest first; filter: which (NULL: all). The page is
+ * the last one when page->before is not above page->first_offset. ANNALS_E_UNKNOWN_TOPIC,
+ * ANNALS_E_UNKNOWN_PARTITION, ANNALS_E_OFFSET_GONE, ANNALS_E_OFFSET_BEYOND_END, ANNALS_E_LIMIT
+ * (tags), ANNALS_E_CORRUPT_DATA, and what every request can answer. Release the page.
+ */
+#define ANNALS_PAGE_EVENTS_MAX 1000u
+struct annals_filter;
+ANNALS_API int annals_read_backwards(struct annals_client *client, const char *topic,
+	uint32_t partition, uint64_t before, const struct annals_filter *filter, uint32_t limit,
+	int timeout_ms, struct annals_page *ret_page, struct annals_error *error);
 ANNALS_API void annals_page_release(struct annals_page *page); /* a zeroed one is fine */
 
 /* ------------------------------------------------- appending, in the background */
