@@ -58,7 +58,7 @@ _annals() {
 			;;
 		offsets) words='--metadata' ;;
 		dump) words='--format --resume' ;;
-		torture) words='--dir --annalsd --rounds --seconds --seed --producers --readers --tails --committers --writers --members --kill-points --keep' ;;
+		torture) words='--dir --annalsd --rounds --seconds --seed --producers --readers --tails --committers --writers --members --sequencers --browsers --mixers --handlers --kill-points --keep' ;;
 		load) words='--partitions --resume' ;;
 		esac
 		words+=" $common"

@@ -93,6 +93,14 @@ static int run(struct cli *cli, int argc, char **argv)
 			"append to streams under conditions, over HTTP (3)"},
 		{"members", CLI_NUMBER, &options.members, NULL, "N",
 			"lease and settle events as members of a group by event (2)"},
+		{"sequencers", CLI_NUMBER, &options.sequencers, NULL, "N",
+			"named producers that fence each other (2)"},
+		{"browsers", CLI_NUMBER, &options.browsers, NULL, "N",
+			"read pages backwards and filtered, over HTTP (1)"},
+		{"mixers", CLI_NUMBER, &options.mixers, NULL, "N",
+			"append to two topics at once, and events due later, over HTTP (2)"},
+		{"handlers", CLI_NUMBER, &options.handlers, NULL, "N",
+			"acknowledge and append in one commit (2)"},
 		{"kill-points", CLI_FLAG, &options.kill_points, NULL, NULL,
 			"one round for each kill point compiled in (-Dfault_injection=true)"},
 		{"keep", CLI_FLAG, &options.keep, NULL, NULL,
@@ -105,7 +113,8 @@ static int run(struct cli *cli, int argc, char **argv)
 		options.rounds = 0;
 	}
 	if (options.producers + options.readers + options.tails + options.committers +
-			options.writers + options.members >
+			options.writers + options.members + options.sequencers + options.browsers +
+			options.mixers + options.handlers >
 		60) {
 		return cli_fail(ANNALS_E_LIMIT, "at most 60 clients");
 	}

@@ -271,6 +271,20 @@ static void count_append(
 	}
 }
 
+static void count_kinds(const struct op *op, struct checker_report *report)
+{
+	bool is_append = op->kind == HISTORY_APPEND;
+
+	if (op->outcome != HISTORY_DONE) {
+		return;
+	}
+	report->sequenced += is_append && (op->mask & HISTORY_OP_PRODUCER) != 0;
+	report->transactions += is_append && (op->mask & HISTORY_OP_TRANSACTION) != 0;
+	report->delayed += is_append && (op->mask & HISTORY_OP_DELAYED) != 0;
+	report->backwards += op->kind == HISTORY_READ && (op->mask & HISTORY_OP_BACKWARD) != 0;
+	report->seeks += op->kind == HISTORY_COMMIT && (op->mask & HISTORY_OP_RESET) != 0;
+}
+
 static void count_all(const struct checker *checker, struct checker_report *report)
 {
 	report->records = checker->stats.records;
@@ -278,6 +292,7 @@ static void count_all(const struct checker *checker, struct checker_report *repo
 	report->history_bytes = checker->stats.bytes;
 	for (size_t i = 0; i < checker->ops.count; i++) {
 		const struct op *op = &checker->ops.at[i];
+		count_kinds(op, report);
 		switch (op->kind) {
 		case HISTORY_APPEND:
 			count_append(checker, op, report);

@@ -50,6 +50,9 @@ struct checker_report {
 	uint64_t records, cut_bytes, history_bytes;
 	uint64_t appends, appends_done, appends_conflict, appends_refused, appends_unknown;
 	uint64_t reads, commits, fetches, deliveries, settlements, server_actions;
+	/* Of them: appends of numbered producers, of transactions, due later; reads backwards;
+	 * groups made to go elsewhere. Only what was answered with success. */
+	uint64_t sequenced, transactions, delayed, backwards, seeks;
 	uint64_t events_acknowledged; /* by appends that were answered, replays left out */
 	uint64_t events_read;         /* by all readers together */
 	uint64_t events_known;        /* distinct places in partitions */

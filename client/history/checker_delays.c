@@ -2,6 +2,7 @@
 #include "checker_state.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 
 /* The server's clock is the wall's, the records' is not: they may drift that far apart while an
  * event waits. */
@@ -10,7 +11,8 @@
  * the server says that nothing waits). */
 #define LATE_NS UINT64_C(1000000000)
 
-static void check_delay(struct checker *checker, uint32_t index)
+/* `stored`: of each request, whether any of its attempts is known to be. */
+static void check_delay(struct checker *checker, const bool *stored, uint32_t index)
 {
 	const struct part *part = &checker->parts.at[index];
 	const struct op *op = op_of(checker, part);
@@ -23,7 +25,7 @@ static void check_delay(struct checker *checker, uint32_t index)
 			"an event was read %" PRIu64 " ms before it was due",
 			(part->start - seen_ns) / 1000000);
 	}
-	if (op->outcome == HISTORY_DONE && part->place == PLACE_NONE && log->known_start == 0 &&
+	if (op->outcome == HISTORY_DONE && !stored[op->request] && log->known_start == 0 &&
 		checker_is_fully_known(checker, log) &&
 		log->last_claim_ns > ANNALS_MAX(part->start, op->return_ns) + LATE_NS) {
 		checker_violation(checker, CHECKER_I1, index, log->last_claim,
@@ -35,12 +37,24 @@ static void check_delay(struct checker *checker, uint32_t index)
 
 int checker_delays(struct checker *checker)
 {
+	bool *stored = calloc(checker->requests.count + 1, sizeof(*stored));
+
+	if (stored == NULL) {
+		return ANNALS_E_NO_MEMORY;
+	}
+	for (size_t i = 0; i < checker->parts.count; i++) {
+		const struct part *part = &checker->parts.at[i];
+		if (op_of(checker, part)->kind == HISTORY_APPEND && part->place != PLACE_NONE) {
+			stored[op_of(checker, part)->request] = true;
+		}
+	}
 	for (uint32_t i = 0; i < checker->parts.count; i++) {
 		const struct op *op = op_of(checker, &checker->parts.at[i]);
 		if (op->kind == HISTORY_APPEND && (op->mask & HISTORY_OP_DELAYED) != 0 &&
 			was_submitted(op)) {
-			check_delay(checker, i);
+			check_delay(checker, stored, i);
 		}
 	}
+	free(stored);
 	return 0;
 }

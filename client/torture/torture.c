@@ -26,7 +26,11 @@ void torture_options_init(struct torture_options *options)
 		.tails = 2,
 		.committers = 2,
 		.writers = 3,
-		.members = 2};
+		.members = 2,
+		.sequencers = 2,
+		.browsers = 1,
+		.mixers = 2,
+		.handlers = 2};
 }
 
 /* ---- the workers as a whole ---- */
@@ -53,7 +57,11 @@ static int start_workers(struct torture *torture, struct error *err)
 	add_workers(torture, WORKER_COMMITTER, options->committers);
 	add_workers(torture, WORKER_WRITER, options->writers);
 	add_workers(torture, WORKER_MEMBER, options->members);
-	add_workers(torture, WORKER_JANITOR, 1);
+	add_workers(torture, WORKER_SEQUENCER, options->sequencers);
+	add_workers(torture, WORKER_BROWSER, options->browsers);
+	add_workers(torture, WORKER_MIXER, options->mixers);
+	add_workers(torture, WORKER_HANDLER, options->handlers);
+	add_workers(torture, WORKER_GARDENER, 1);
 	for (unsigned i = 0; i < torture->worker_count; i++) {
 		if (pthread_create(&torture->workers[i].thread, NULL, worker_main,
 			    &torture->workers[i]) != 0) {
@@ -114,6 +122,11 @@ static void add_counts(struct torture_report *report, const struct checker_repor
 	report->fetches += judged->fetches;
 	report->deliveries += judged->deliveries;
 	report->settlements += judged->settlements;
+	report->sequenced += judged->sequenced;
+	report->transactions += judged->transactions;
+	report->delayed += judged->delayed;
+	report->backwards += judged->backwards;
+	report->seeks += judged->seeks;
 	report->events_acknowledged += judged->events_acknowledged;
 	report->events_read += judged->events_read;
 	report->events_known += judged->events_known;
@@ -183,6 +196,7 @@ static int open_history(struct torture *torture, struct error *err)
 	torture->has_streams = torture->era % 2 == 1;
 	torture->era_rounds = 0;
 	(void)snprintf(torture->topic, sizeof(torture->topic), "torture-%u", torture->era);
+	(void)snprintf(torture->second, sizeof(torture->second), "%s-second", torture->topic);
 	(void)snprintf(torture->history, sizeof(torture->history), "%s/history-%u", torture->dir,
 		torture->era);
 	torture->history_fd =
@@ -193,6 +207,9 @@ static int open_history(struct torture *torture, struct error *err)
 	history_writer_init(&torture->writer, torture->history_fd);
 	op.text = bytes_text(torture->topic);
 	op.invoke_ns = op.return_ns = clock_monotonic_ns();
+	torture_record(torture, &op);
+	part.topic = TORTURE_SECOND;
+	op.text = bytes_text(torture->second);
 	torture_record(torture, &op);
 	return 0;
 }
@@ -211,34 +228,45 @@ static void close_history(struct torture *torture)
 }
 
 /* Also after kills in the middle of it. */
-static int create_topic(struct torture *torture, struct annals_client *client, struct error *err)
+static int create_topic(
+	struct annals_client *client, const char *name, bool has_streams, struct error *err)
 {
 	struct annals_topic_config config = {
-		.partitions = TORTURE_PARTITIONS, .streams = torture->has_streams};
+		.partitions = TORTURE_PARTITIONS, .streams = has_streams};
 	struct annals_error error = {0};
-	int status = annals_topic_create(client, torture->topic, &config, 30000, NULL, &error);
+	int status = annals_topic_create(client, name, &config, 30000, NULL, &error);
 
 	return status >= 0 ? 0
-			   : error_fail(err, ANNALS_E_IO, "cannot create topic '%s': %s",
-				     torture->topic, error.text);
+			   : error_fail(err, ANNALS_E_IO, "cannot create topic '%s': %s", name,
+				     error.text);
 }
 
-/* All workers wait. The old topic goes: its deletion is work for the store. */
+static int create_topics(struct torture *torture, struct annals_client *client, struct error *err)
+{
+	int status = create_topic(client, torture->topic, torture->has_streams, err);
+
+	return status == 0 ? create_topic(client, torture->second, false, err) : status;
+}
+
+/* All workers wait. The old topics go: its deletion is work for the store. */
 static int next_era(struct torture *torture, struct annals_client *client, struct error *err)
 {
-	char old_topic[sizeof(torture->topic)], old_history[sizeof(torture->history)];
+	char old_topic[sizeof(torture->topic)], old_second[sizeof(torture->second)],
+		old_history[sizeof(torture->history)];
 	int status;
 
 	memcpy(old_topic, torture->topic, sizeof(old_topic));
+	memcpy(old_second, torture->second, sizeof(old_second));
 	memcpy(old_history, torture->history, sizeof(old_history));
 	close_history(torture);
 	memset(torture->ends, 0, sizeof(torture->ends));
 	status = open_history(torture, err);
 	if (status == 0) {
-		status = create_topic(torture, client, err);
+		status = create_topics(torture, client, err);
 	}
 	if (status == 0) {
 		(void)annals_topic_delete(client, old_topic, 5000, NULL);
+		(void)annals_topic_delete(client, old_second, 5000, NULL);
 		(void)unlink(old_history);
 	}
 	return status;
@@ -299,7 +327,7 @@ static int settle_and_judge(struct torture *torture, struct annals_client *clien
 	if (!wait_idle(torture, torture->worker_count - torture->tail_count)) {
 		torture_problem(torture, "the clients did not finish within a minute");
 	}
-	torture_audit(torture, client, ends, true);
+	torture_audit(torture, client, ends);
 	(void)pthread_mutex_lock(&torture->mutex);
 	memcpy(torture->ends, ends, sizeof(ends));
 	(void)pthread_mutex_unlock(&torture->mutex);
@@ -559,7 +587,7 @@ static int run(struct torture *torture, struct error *err)
 	}
 	if (status == 0) {
 		client = torture_connect(torture);
-		status = client != NULL ? create_topic(torture, client, err)
+		status = client != NULL ? create_topics(torture, client, err)
 					: error_fail(err, ANNALS_E_NO_MEMORY, "no memory");
 	}
 	if (status == 0) {

@@ -26,6 +26,7 @@ struct torture_options {
 	uint64_t rounds;     /* 0: as many as fit into the time */
 	uint64_t seconds;    /* 0: no limit */
 	uint64_t producers, readers, tails, committers, writers, members;
+	uint64_t sequencers, browsers, mixers, handlers;
 	bool keep;        /* leave the directory there though all is well */
 	bool kill_points; /* one round for each named kill point of a fault-injection build */
 	/* Called about every 100 ms on the thread of torture_run(); both may be NULL. True from
@@ -47,6 +48,7 @@ struct torture_report {
 	/* Over all histories that were judged to their end. */
 	uint64_t appends, appends_done, appends_conflict, appends_refused, appends_unknown;
 	uint64_t retries, reads, commits, fetches, deliveries, settlements;
+	uint64_t sequenced, transactions, delayed, backwards, seeks;
 	uint64_t events_acknowledged, events_read, events_known, history_bytes;
 	uint64_t checks, check_ms_max;
 	struct torture_point points[TORTURE_POINTS_MAX];
@@ -58,7 +60,8 @@ struct torture_report {
 	bool kept; /* the directory is still there */
 };
 
-/* Defaults: 6 producers, 2 readers, 2 tails, 2 committers, 3 writers, 2 members, 20 rounds. */
+/* Defaults: 6 producers, 2 readers, 2 tails, 2 committers, 3 writers, 2 members, 2 sequencers, 1
+ * browser, 2 mixers, 2 handlers, 20 rounds. */
 void torture_options_init(struct torture_options *options);
 /*
  * Runs to the end, or to the first problem. 0 also when there are problems: *ret (large: not for

@@ -7,6 +7,7 @@
 
 #define POLL_EVENTS 256u
 #define ATTEMPTS_MAX 200u
+#define DELAYED_MS_MAX 30000u
 
 struct annals_client *torture_connect(const struct torture *torture)
 {
@@ -42,8 +43,9 @@ bool worker_gate(struct worker *worker)
 	return go;
 }
 
-static bool is_stopping(struct torture *torture)
+bool worker_is_stopping(struct worker *worker)
 {
+	struct torture *torture = worker->torture;
 	bool stopping;
 
 	(void)pthread_mutex_lock(&torture->mutex);
@@ -121,7 +123,9 @@ static bool plan_request(struct worker *worker, struct plan *plan)
 			worker->torture->era, worker->number, ++worker->next_event);
 		*event = (struct annals_event){.id = annals_text(plan->ids[i]),
 			.source = annals_text("/torture"),
-			.type = annals_text("torture"),
+			/* Some are found by a filter. */
+			.type = annals_text(
+				random_below(random, 4) == 0 ? "torture.some" : "torture"),
 			.has_data = 1,
 			.data = {data, sizes[i]}};
 		if (plan->partition == ANNALS_PARTITION_BY_KEY) {
@@ -228,6 +232,7 @@ struct follower {
 	uint8_t values[POLL_EVENTS * 8];
 	struct buf scratch;
 	uint64_t uncommitted;
+	uint32_t topic; /* 0, TORTURE_SECOND */
 	unsigned era;
 };
 
@@ -265,7 +270,8 @@ static int follow(
 			part->partition != event->partition ||
 			part->offset + part->count != event->offset) {
 			part = &parts[part_count++];
-			*part = (struct history_part){.partition = event->partition,
+			*part = (struct history_part){.topic = follower->topic,
+				.partition = event->partition,
 				.offset = event->offset,
 				.mask = HISTORY_PART_OFFSET | HISTORY_PART_COUNT |
 					HISTORY_PART_VALUES,
@@ -289,6 +295,11 @@ static int follow(
 	return 0;
 }
 
+static const char *topic_name(const struct torture *torture, uint32_t topic)
+{
+	return topic == TORTURE_SECOND ? torture->second : torture->topic;
+}
+
 static int open_follower(
 	struct worker *worker, struct follower *follower, const struct annals_start *start)
 {
@@ -296,10 +307,11 @@ static int open_follower(
 	int status;
 
 	do {
-		status = annals_consumer_open(worker->client, worker->torture->topic, start, NULL,
-			TORTURE_CALL_MS, &follower->consumer, &error);
+		status = annals_consumer_open(worker->client,
+			topic_name(worker->torture, follower->topic), start, NULL, TORTURE_CALL_MS,
+			&follower->consumer, &error);
 	} while (status != 0 && torture_outcome(status) == HISTORY_UNKNOWN &&
-		 !is_stopping(worker->torture));
+		 !worker_is_stopping(worker));
 	if (status != 0) {
 		follower->consumer = NULL;
 		torture_problem(
@@ -311,15 +323,15 @@ static int open_follower(
 	return status;
 }
 
-/* The ends as the server says. */
-static int describe(struct worker *worker, uint64_t *ret_first, uint64_t *ret_ends, int timeout_ms)
+int torture_describe(struct worker *worker, uint32_t number, uint64_t *ret_first,
+	uint64_t *ret_ends, int timeout_ms)
 {
 	struct history_op op = worker_begin(worker, HISTORY_READ, 0);
 	struct history_part parts[TORTURE_PARTITIONS];
 	struct annals_topic *topic = NULL;
 	struct annals_error error = {0};
 	int status = annals_topic_describe(
-		worker->client, worker->torture->topic, timeout_ms, &topic, &error);
+		worker->client, topic_name(worker->torture, number), timeout_ms, &topic, &error);
 
 	if (status != 0) {
 		return status;
@@ -327,7 +339,8 @@ static int describe(struct worker *worker, uint64_t *ret_first, uint64_t *ret_en
 	for (uint32_t i = 0; i < topic->partition_count && i < TORTURE_PARTITIONS; i++) {
 		ret_first[i] = topic->partitions[i].first_offset;
 		ret_ends[i] = topic->partitions[i].end_offset;
-		parts[i] = (struct history_part){.partition = i,
+		parts[i] = (struct history_part){.topic = number,
+			.partition = i,
 			.start = ret_first[i],
 			.end = ret_ends[i],
 			.mask = HISTORY_PART_START | HISTORY_PART_END};
@@ -348,7 +361,7 @@ static void replay(struct worker *worker, struct follower *follower)
 	struct annals_start start = {
 		.kind = ANNALS_START_OFFSETS, .partitions = &position, .partition_count = 1};
 
-	if (describe(worker, first, ends, TORTURE_CALL_MS) != 0 ||
+	if (torture_describe(worker, 0, first, ends, TORTURE_CALL_MS) != 0 ||
 		ends[position.partition] == first[position.partition]) {
 		torture_sleep_ms(10);
 		return;
@@ -498,37 +511,6 @@ static void tail(struct worker *worker)
 	}
 }
 
-/* ---- the janitor: topics that come and go, retention; nobody judges them ---- */
-
-static void tidy(struct worker *worker)
-{
-	static const uint8_t data[900];
-	struct annals_topic_config config = {.partitions = 2, .retention_events = 200};
-	struct annals_event events[8];
-
-	for (size_t i = 0; i < ANNALS_COUNT_OF(events); i++) {
-		events[i] = (struct annals_event){.type = annals_text("torture.side"),
-			.has_data = 1,
-			.data = {data, sizeof(data)}};
-	}
-	while (worker_gate(worker)) {
-		char name[32];
-		(void)snprintf(
-			name, sizeof(name), "side-%u", (unsigned)random_below(&worker->random, 3));
-		(void)annals_topic_create(
-			worker->client, name, &config, TORTURE_CALL_MS, NULL, NULL);
-		for (unsigned i = 0; i < 40; i++) {
-			(void)annals_append(worker->client, name, i % 2, events,
-				ANNALS_COUNT_OF(events), ANNALS_DURABILITY_TOPIC, TORTURE_CALL_MS,
-				NULL, NULL, NULL);
-		}
-		if (random_below(&worker->random, 3) == 0) {
-			(void)annals_topic_delete(worker->client, name, TORTURE_CALL_MS, NULL);
-		}
-		torture_sleep_ms(20);
-	}
-}
-
 void *worker_main(void *arg)
 {
 	struct worker *worker = arg;
@@ -551,8 +533,20 @@ void *worker_main(void *arg)
 	case WORKER_MEMBER:
 		member_run(worker);
 		break;
-	case WORKER_JANITOR:
-		tidy(worker);
+	case WORKER_SEQUENCER:
+		sequencer_run(worker);
+		break;
+	case WORKER_BROWSER:
+		browser_run(worker);
+		break;
+	case WORKER_MIXER:
+		mixer_run(worker);
+		break;
+	case WORKER_HANDLER:
+		handler_run(worker);
+		break;
+	case WORKER_GARDENER:
+		gardener_run(worker);
 		break;
 	default:
 		tail(worker);
@@ -562,43 +556,59 @@ void *worker_main(void *arg)
 	return NULL;
 }
 
-void torture_audit(
-	struct torture *torture, struct annals_client *client, uint64_t *ret_ends, bool whole)
+/* Every event of a topic from the start; its ends. */
+static void audit_topic(
+	struct worker *worker, struct follower *follower, uint32_t topic, uint64_t *ret_ends)
 {
 	static const struct annals_start start = {.kind = ANNALS_START_EARLIEST};
-	struct worker worker = {.torture = torture, .number = 999, .client = client};
-	struct follower *follower = calloc(1, sizeof(*follower));
 	uint64_t first[TORTURE_PARTITIONS], read = 0, wanted = 0;
 	uint64_t until_ns = clock_monotonic_ns() + UINT64_C(60000000000);
-	int status = describe(&worker, first, ret_ends, 30000);
+	int status = torture_describe(worker, topic, first, ret_ends, 30000);
 
-	if (status != 0 || follower == NULL) {
-		torture_problem(
-			torture, "the topic cannot be described: %s", annals_status_text(status));
-		free(follower);
+	if (status != 0) {
+		torture_problem(worker->torture, "the topic cannot be described: %s",
+			annals_status_text(status));
 		return;
 	}
 	for (uint32_t i = 0; i < TORTURE_PARTITIONS; i++) {
 		wanted += ret_ends[i] - first[i];
 	}
+	follower->topic = topic;
 	follower->session = clock_monotonic_ns(); /* unlike any before it */
-	if (whole && open_follower(&worker, follower, &start) == 0) {
-		while (read < wanted) {
-			size_t count = 0;
-			if (follow(&worker, follower, 1000, &count) != 0) {
-				break;
-			}
-			read += count;
-			if (clock_monotonic_ns() > until_ns) {
-				torture_problem(torture,
-					"only %" PRIu64 " of %" PRIu64
-					" events could be read back in a minute",
-					read, wanted);
-				break;
-			}
-		}
-		annals_consumer_close(follower->consumer);
+	if (open_follower(worker, follower, &start) != 0) {
+		return;
 	}
+	while (read < wanted) {
+		size_t count = 0;
+		if (follow(worker, follower, 1000, &count) != 0) {
+			break;
+		}
+		read += count;
+		if (clock_monotonic_ns() > until_ns) {
+			torture_problem(worker->torture,
+				"only %" PRIu64 " of %" PRIu64
+				" events could be read back in a minute",
+				read, wanted);
+			break;
+		}
+	}
+	annals_consumer_close(follower->consumer);
+	follower->consumer = NULL;
+}
+
+void torture_audit(struct torture *torture, struct annals_client *client, uint64_t *ret_ends)
+{
+	struct worker worker = {.torture = torture, .number = 999, .client = client};
+	struct follower *follower = calloc(1, sizeof(*follower));
+	uint64_t ends[TORTURE_PARTITIONS];
+
+	if (follower == NULL) {
+		torture_problem(torture, "no memory to read the log back");
+		return;
+	}
+	torture_wait_for_delayed(torture, DELAYED_MS_MAX);
+	audit_topic(&worker, follower, 0, ret_ends);
+	audit_topic(&worker, follower, TORTURE_SECOND, ends);
 	for (uint32_t i = 0; i < torture->worker_count; i++) {
 		if (torture->workers[i].kind == WORKER_COMMITTER) {
 			fetch_offsets(&worker, torture->workers[i].number);

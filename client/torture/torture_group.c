@@ -1,18 +1,19 @@
 /*
  * Members of a group by event, over HTTP: they lease events, acknowledge most, refuse some and
- * forget some, whose leases then run out. What was acknowledged must not come again.
+ * forget some, whose leases then run out. What was acknowledged must not come again, unless one of
+ * them has made the group go back.
  */
 #include "torture_clients.h"
 #include "torture_http.h"
 
 #include <annals/clock.h>
-#include <annals/parse.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
 #define LEASES_MAX 32u
 #define POLL_EVENTS 20u
 #define POLL_WAIT_MS 50u
+#define SEEK_EVERY 60u                /* polls */
 #define GROUP_NUMBER UINT64_C(1000000) /* above the committers' */
 
 struct lease {
@@ -73,29 +74,6 @@ static struct history_op begin(struct member *member, enum history_kind kind)
 	return op;
 }
 
-/* The value of a delivered event, from its JSON; false when its data is not given as text. */
-static bool value_of_event(struct member *member, const char *text, uint64_t *ret)
-{
-	struct annals_bytes encoded = http_json_text(text, "data_base64");
-	struct annals_event event = {.id = http_json_text(text, "id"),
-		.type = http_json_text(text, "type"),
-		.key = http_json_text(text, "partitionkey"),
-		.data = http_json_text(text, "data")};
-	size_t size = 0;
-
-	if (encoded.size > 0) {
-		buf_reset(&member->data);
-		if (buf_reserve(&member->data, encoded.size + 3) != 0 ||
-			base64_decode(member->data.data, bytes_of(encoded.data, encoded.size),
-				false, &size) != 0) {
-			return false;
-		}
-		event.data = (struct annals_bytes){member->data.data, size};
-	}
-	*ret = torture_value(&event, &member->scratch);
-	return event.data.size > 0;
-}
-
 /* One lease of an answer, NUL-terminated. */
 static void take_lease(
 	struct member *member, const char *text, struct history_part *part, uint8_t *value)
@@ -119,7 +97,7 @@ static void take_lease(
 	part->offset = lease->offset;
 	part->count = 1;
 	part->mask = HISTORY_PART_OFFSET | HISTORY_PART_COUNT | HISTORY_PART_DELIVERY;
-	if (value_of_event(member, text, &number)) {
+	if (torture_json_value(text, &member->data, &member->scratch, &number)) {
 		store_u64(value, number);
 		part->values = value;
 		part->mask |= HISTORY_PART_VALUES;
@@ -160,6 +138,32 @@ static void poll_events(struct member *member)
 		op.part_count = (uint32_t)member->lease_count;
 		torture_record(member->worker->torture, &op);
 	}
+}
+
+/* Makes the group go back to somewhere before what was leased last: from there on all comes again.
+ */
+static void seek(struct member *member)
+{
+	struct history_op op = begin(member, HISTORY_COMMIT);
+	const struct lease *lease = &member->leases[0];
+	struct history_part part = {.partition = lease->partition,
+		.offset = random_below(&member->worker->random, lease->offset + 1),
+		.mask = HISTORY_PART_OFFSET};
+	const char *body = "";
+	int status;
+
+	buf_reset(&member->body);
+	if (buf_printf(&member->body, "{\"topic\":\"%s\",\"partition\":%u,\"offset\":%" PRIu64 "}",
+		    member->worker->torture->topic, part.partition, part.offset) != 0) {
+		return;
+	}
+	status = ask(member, "POST", "/seek", &body);
+	op.outcome = http_outcome(status, body);
+	op.mask |= HISTORY_OP_RESET;
+	op.parts = &part;
+	op.part_count = 1;
+	op.return_ns = clock_monotonic_ns();
+	torture_record(member->worker->torture, &op);
 }
 
 /* Acknowledges or refuses leases [first, end). */
@@ -223,6 +227,9 @@ void member_run(struct worker *worker)
 		refused = ANNALS_MIN(refused, member->lease_count);
 		settle(member, HISTORY_REFUSE, "/refuse", forgotten, refused);
 		settle(member, HISTORY_ACKNOWLEDGE, "/acknowledge", refused, member->lease_count);
+		if (member->lease_count > 0 && random_below(&worker->random, SEEK_EVERY) == 0) {
+			seek(member);
+		}
 	}
 	http_connection_release(&member->http);
 	buf_release(&member->body);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #define ANSWER_BYTES_MAX (4u << 20)
+#define CALL_MS 500u
 
 void http_connection_init(struct http_connection *connection, const char *address)
 {
@@ -156,6 +157,36 @@ int http_exchange(struct http_connection *connection, unsigned timeout_ms, const
 		drop(connection);
 	}
 	return status;
+}
+
+int http_ask(struct http_connection *connection, const char *method, const char *path,
+	const char *head, struct bytes body, const char **ret_body)
+{
+	struct buf *request = &connection->request;
+
+	buf_reset(request);
+	if (buf_printf(request, "%s %s HTTP/1.1\r\nHost: torture\r\nContent-Length: %zu\r\n%s\r\n",
+		    method, path, body.size, head) != 0 ||
+		(body.size > 0 && buf_add(request, body.data, body.size) != 0)) {
+		return ANNALS_E_UNAVAILABLE;
+	}
+	return http_exchange(connection, CALL_MS, ret_body);
+}
+
+bool http_header_number(const struct http_connection *connection, const char *name, uint64_t *ret)
+{
+	const char *text = (const char *)connection->answer.data;
+	const char *end = strstr(text, "\r\n\r\n");
+	char line[80];
+	const char *found;
+
+	(void)snprintf(line, sizeof(line), "\r\n%s: ", name);
+	found = strcasestr(text, line);
+	if (end == NULL || found == NULL || found > end) {
+		return false;
+	}
+	*ret = strtoull(found + strlen(line), NULL, 10);
+	return true;
 }
 
 enum history_outcome http_outcome(int status, const char *body)

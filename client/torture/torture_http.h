@@ -28,6 +28,13 @@ void http_connection_release(struct http_connection *connection);
 int http_exchange(struct http_connection *connection, unsigned timeout_ms,
 	const char **ret_body) ANNALS_MUST_CHECK;
 
+/* http_exchange() of a request made of these; `head` holds whole lines. ANNALS_E_UNAVAILABLE also
+ * without memory. */
+int http_ask(struct http_connection *connection, const char *method, const char *path,
+	const char *head, struct bytes body, const char **ret_body) ANNALS_MUST_CHECK;
+/* A number in the head of the last answer. */
+bool http_header_number(const struct http_connection *connection, const char *name, uint64_t *ret);
+
 /* What an answer to a request that changes something means. */
 enum history_outcome http_outcome(int status, const char *body);
 /* The number behind the first "name": of a JSON text. */

@@ -1,6 +1,8 @@
-#include "torture_state.h"
+#include "torture_clients.h"
+#include "torture_http.h"
 
 #include <annals/clock.h>
+#include <annals/parse.h>
 #include <time.h>
 
 uint64_t torture_value(const struct annals_event *event, struct buf *scratch)
@@ -19,6 +21,28 @@ uint64_t torture_value(const struct annals_event *event, struct buf *scratch)
 		return 0;
 	}
 	return history_value(scratch->data, scratch->size);
+}
+
+bool torture_json_value(const char *json, struct buf *data, struct buf *scratch, uint64_t *ret)
+{
+	struct annals_bytes encoded = http_json_text(json, "data_base64");
+	struct annals_event event = {.id = http_json_text(json, "id"),
+		.type = http_json_text(json, "type"),
+		.key = http_json_text(json, "partitionkey"),
+		.data = http_json_text(json, "data")};
+	size_t size = 0;
+
+	if (encoded.size > 0) {
+		buf_reset(data);
+		if (buf_reserve(data, encoded.size + 3) != 0 ||
+			base64_decode(data->data, bytes_of(encoded.data, encoded.size), false,
+				&size) != 0) {
+			return false;
+		}
+		event.data = (struct annals_bytes){data->data, size};
+	}
+	*ret = torture_value(&event, scratch);
+	return event.data.size > 0;
 }
 
 void torture_record(struct torture *torture, const struct history_op *op)

@@ -39,6 +39,9 @@ static int print_counts(const struct torture_report *report, struct buf *out)
 		" read by clients\n"
 		"clients   %" PRIu64 " reads, %" PRIu64 " commits, %" PRIu64 " fetches, %" PRIu64
 		" deliveries, %" PRIu64 " settlements\n"
+		"of them   %" PRIu64 " batches of named producers, %" PRIu64
+		" transactions, %" PRIu64 " delayed events, %" PRIu64 " pages backwards, %" PRIu64
+		" seeks of groups\n"
 		"judged    %" PRIu64 " times (at most %" PRIu64 " ms), annalsd verify %" PRIu64
 		" times\n",
 		report->seed, report->rounds, report->seconds, report->eras,
@@ -48,8 +51,9 @@ static int print_counts(const struct torture_report *report, struct buf *out)
 		report->appends_done, report->appends_conflict, report->appends_refused,
 		report->appends_unknown, report->retries, report->events_acknowledged,
 		report->events_known, report->events_read, report->reads, report->commits,
-		report->fetches, report->deliveries, report->settlements, report->checks,
-		report->check_ms_max, report->verifications);
+		report->fetches, report->deliveries, report->settlements, report->sequenced,
+		report->transactions, report->delayed, report->backwards, report->seeks,
+		report->checks, report->check_ms_max, report->verifications);
 }
 
 static int print_verdict(const struct torture_report *report, struct buf *out)

@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #define TORTURE_PARTITIONS 4u
+#define TORTURE_SECOND 1u              /* the number of the second topic in histories */
 #define TORTURE_STREAMS 4u             /* of the conditional writers */
 #define TORTURE_STREAM_KEY "writer-%u" /* their keys */
 #define TORTURE_EVENTS_MAX 12u
@@ -33,7 +34,11 @@ enum worker_kind {
 	WORKER_COMMITTER,
 	WORKER_WRITER,
 	WORKER_MEMBER,
-	WORKER_JANITOR
+	WORKER_SEQUENCER,
+	WORKER_BROWSER,
+	WORKER_MIXER,
+	WORKER_HANDLER,
+	WORKER_GARDENER
 };
 
 struct torture;
@@ -66,7 +71,7 @@ struct torture {
 
 	/* The era's history and topic. They change while all workers wait. */
 	unsigned era, era_rounds;
-	char topic[32];
+	char topic[32], second[40];
 	bool has_streams; /* the topic has: versions, conditions, ids stored once */
 	int history_fd;
 	struct history_writer writer;
@@ -102,9 +107,11 @@ void server_verify(struct torture *torture);
 /* --- torture_clients.c: worker threads */
 
 void *worker_main(void *arg);
-/* Reads the topic's ends (a record) and, if whole, every event from the start; notes problems. */
-void torture_audit(
-	struct torture *torture, struct annals_client *client, uint64_t *ret_ends, bool whole);
+/* Reads both topics' ends (a record) and every event from the start, once nothing waits to be due;
+ * notes problems. The ends are the first topic's. */
+void torture_audit(struct torture *torture, struct annals_client *client, uint64_t *ret_ends);
+/* Waits until no event waits to be due; a problem is noted if one still does after the time. */
+void torture_wait_for_delayed(struct torture *torture, unsigned timeout_ms);
 /* A client that reconnects fast. NULL without memory. */
 struct annals_client *torture_connect(const struct torture *torture);
 

@@ -303,6 +303,9 @@ static const char *const good[] = {
 	/* stored when it is due; not yet; a transaction that did not happen */
 	"1 10-20 append later p0 due300 11\n2 50-60 read p0 @0 end0\n2 350-360 read p0 @0 11\n",
 	"1 10-20 append later p0 due300 11\n2 350-360 read p0 @0 end0\n",
+	/* which of its attempts it was that was stored does not matter */
+	"1 10-20 append #5 later idem unknown p0 due300 11\n"
+	"1 25-30 append #5 later idem try2 p0 due300 11\n2 5000-5001 read p0 @0 11 end1\n",
 	"1 10-20 append p0 @0 11\n2 30-40 deliver group1 p0 @0 11 del1\n"
 	"2 50-60 append #7 together unknown t1 p0 21\n"
 	"2 50-60 ack #7 together unknown group1 p0 @0 count1\n"
