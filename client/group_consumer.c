@@ -41,6 +41,7 @@ struct annals_group_consumer {
 	enum annals_start_kind start;
 	uint32_t session_ms, generation, pending;
 	uint64_t next_beat_ns, rebalances;
+	bool is_behind; /* a heartbeat has told of changes that the next poll follows */
 };
 
 static void update_positions(struct annals_group_consumer *consumer)
@@ -292,6 +293,7 @@ static int beat(struct annals_group_consumer *consumer, int timeout_ms, struct a
 	struct annals_assignment assignment;
 	int status = annals_group_heartbeat(consumer->client, consumer->group, consumer->member,
 		consumer->generation, timeout_ms, &assignment, error);
+	consumer->is_behind = false;
 	if (status == ANNALS_OK) {
 		if (assignment.generation != consumer->generation ||
 			assignment.pending != consumer->pending) {
@@ -408,7 +410,7 @@ int annals_group_consumer_poll(struct annals_group_consumer *consumer, int wait_
 	for (;;) {
 		uint64_t now_ns = clock_monotonic_ns();
 		size_t holding = 0;
-		if (now_ns >= consumer->next_beat_ns) {
+		if (now_ns >= consumer->next_beat_ns || consumer->is_behind) {
 			int status = beat(consumer, timeout_ms, error);
 			if (status != ANNALS_OK) {
 				return status;
@@ -451,6 +453,27 @@ int annals_group_consumer_commit(
 	int status = commit(consumer, timeout_ms, error);
 	if (is_out(status)) {
 		consumer->next_beat_ns = 0; /* the next poll finds out what is left */
+	}
+	return status;
+}
+
+int annals_group_consumer_heartbeat(
+	struct annals_group_consumer *consumer, int timeout_ms, struct annals_error *error)
+{
+	struct annals_assignment assignment;
+	if (clock_monotonic_ns() < consumer->next_beat_ns) {
+		return ANNALS_OK;
+	}
+	/* It names the generation whose partitions are still held: nothing is let go. */
+	int status = annals_group_heartbeat(consumer->client, consumer->group, consumer->member,
+		consumer->generation, timeout_ms, &assignment, error);
+	schedule(consumer);
+	if (status == ANNALS_OK) {
+		consumer->is_behind |= assignment.generation != consumer->generation ||
+				       assignment.pending != consumer->pending;
+		annals_assignment_release(&assignment);
+	} else {
+		consumer->is_behind |= is_out(status);
 	}
 	return status;
 }

@@ -1,16 +1,14 @@
+#include "child.h"
 #include "cli.h"
 
 #include <annals/clock.h>
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #define WAIT_MS 2000u
-#define STEP_NS 5000000
+#define KEEP_MS 20
 #define LEASE_US_DEFAULT UINT64_C(30000000)
 
 struct consuming {
@@ -19,84 +17,80 @@ struct consuming {
 	char member[128];
 	uint64_t lease_us;
 	bool by_offset;
+	struct annals_group_consumer *consumer; /* by offset */
+	const struct annals_lease *lease;       /* by event: of the event at hand */
+	uint64_t extend_ns;
+	bool is_lost;               /* the event at hand is another's */
 	struct annals_topic *topic; /* of the last event */
 	uint64_t done, refused;
 };
 
+/* ---- Staying who one is while the command runs ---- */
+
+/* By event: asks for more time. */
+static int keep_lease(struct consuming *consuming, struct annals_error *error)
+{
+	if (clock_monotonic_ns() < consuming->extend_ns) {
+		return ANNALS_OK;
+	}
+	int status = annals_group_extend(consuming->cli->client, consuming->group, consuming->lease,
+		1, consuming->lease_us, consuming->cli->timeout_ms, NULL, error);
+	/* After a failure soon again, as long as there is time. */
+	consuming->extend_ns =
+		clock_monotonic_ns() + consuming->lease_us * (status == ANNALS_OK ? 500 : 50);
+	return status;
+}
+
+static bool is_lost(int status)
+{
+	return status == ANNALS_E_LEASE_LOST || status == ANNALS_E_UNKNOWN_MEMBER ||
+	       status == ANNALS_E_FENCED || status == ANNALS_E_UNKNOWN_GROUP;
+}
+
+/* What the command has begun it finishes, whoever has the event now; the answer finds out. */
+static void keep(struct consuming *consuming, const struct annals_delivered_event *event)
+{
+	struct annals_error error;
+	int status;
+	if (consuming->is_lost) {
+		return;
+	}
+	status = consuming->consumer != NULL ? annals_group_consumer_heartbeat(consuming->consumer,
+						       consuming->cli->timeout_ms, &error)
+					     : keep_lease(consuming, &error);
+	if (is_lost(status)) {
+		consuming->is_lost = true;
+		fprintf(stderr, "annals: offset %llu was lost while the command ran: %s\n",
+			(unsigned long long)event->event.offset, error.text);
+	}
+}
+
+/* ---- One event ---- */
+
 /* The event as JSON on the command's standard input; its place in the environment. */
-static pid_t spawn(
-	struct consuming *consuming, const struct annals_delivered_event *event, int *ret_input)
+static int run_command(struct consuming *consuming, const struct annals_delivered_event *event,
+	struct bytes text, int *ret_result)
 {
 	char partition[24], offset[24], attempt[24];
-	int ends[2];
-	if (pipe(ends) != 0) {
-		return -1;
-	}
+	const char *const environment[] = {"ANNALS_TOPIC", event->topic, "ANNALS_PARTITION",
+		partition, "ANNALS_OFFSET", offset, "ANNALS_ATTEMPT", attempt, NULL};
+	struct child child;
+	int status;
 	(void)snprintf(partition, sizeof(partition), "%u", event->event.partition);
 	(void)snprintf(offset, sizeof(offset), "%llu", (unsigned long long)event->event.offset);
 	(void)snprintf(attempt, sizeof(attempt), "%u", event->attempt);
-	pid_t child = fork();
-	if (child == 0) {
-		(void)signal(SIGINT, SIG_IGN); /* what was begun is finished */
-		(void)dup2(ends[0], STDIN_FILENO);
-		(void)close(ends[0]);
-		(void)close(ends[1]);
-		(void)setenv("ANNALS_TOPIC", event->topic, 1);
-		(void)setenv("ANNALS_PARTITION", partition, 1);
-		(void)setenv("ANNALS_OFFSET", offset, 1);
-		(void)setenv("ANNALS_ATTEMPT", attempt, 1);
-		(void)execl("/bin/sh", "sh", "-c", consuming->command, (char *)NULL);
-		_exit(127);
+	status = child_start(&child, consuming->command, environment, text);
+	if (status != 0) {
+		return cli_fail(ANNALS_E_IO, "cannot start '%s': %s", consuming->command,
+			strerror(-status));
 	}
-	(void)close(ends[0]);
-	if (child < 0) {
-		(void)close(ends[1]);
-		return -1;
+	consuming->is_lost = false;
+	consuming->lease = &event->lease;
+	consuming->extend_ns = clock_monotonic_ns() + consuming->lease_us * 500;
+	while (!child_wait(&child, KEEP_MS, ret_result)) {
+		keep(consuming, event);
 	}
-	*ret_input = ends[1];
-	return child;
-}
-
-static void feed(int input, const struct buf *text)
-{
-	size_t at = 0;
-	while (at < text->size) {
-		ssize_t wrote = write(input, text->data + at, text->size - at);
-		if (wrote < 0 && errno != EINTR) {
-			break; /* it does not want to read: that is its business */
-		}
-		at += wrote > 0 ? (size_t)wrote : 0;
-	}
-	(void)close(input);
-}
-
-/* Waits for the command and keeps the lease meanwhile. */
-static int wait_for(
-	struct consuming *consuming, pid_t child, const struct annals_delivered_event *event)
-{
-	uint64_t extend_ns = clock_monotonic_ns() + consuming->lease_us * 500;
-	struct timespec step = {.tv_nsec = 200000};
-	struct annals_error error;
-	int result;
-	for (;;) {
-		pid_t ended = waitpid(child, &result, WNOHANG);
-		if (ended == child) {
-			return WIFEXITED(result) ? WEXITSTATUS(result) : 128 + WTERMSIG(result);
-		}
-		if (ended < 0 && errno != EINTR) {
-			return 127;
-		}
-		if (!consuming->by_offset && clock_monotonic_ns() >= extend_ns) {
-			/* When it fails somebody else gets the event: the acknowledgement says so.
-			 */
-			(void)annals_group_extend(consuming->cli->client, consuming->group,
-				&event->lease, 1, consuming->lease_us, consuming->cli->timeout_ms,
-				NULL, &error);
-			extend_ns = clock_monotonic_ns() + consuming->lease_us * 500;
-		}
-		(void)nanosleep(&step, NULL);
-		step.tv_nsec = ANNALS_MIN(step.tv_nsec * 2, STEP_NS);
-	}
+	return CLI_OK;
 }
 
 static int event_text(
@@ -125,7 +119,6 @@ static int work(
 	struct consuming *consuming, const struct annals_delivered_event *event, int *ret_result)
 {
 	struct buf text ANNALS_CLEANUP(buf_release) = BUF_INIT;
-	int input;
 	int code = event_text(consuming, event, &text);
 	*ret_result = 0;
 	if (code != CLI_OK) {
@@ -137,15 +130,9 @@ static int work(
 			return cli_fail(ANNALS_E_IO, "cannot write the event");
 		}
 	} else {
-		pid_t child = spawn(consuming, event, &input);
-		if (child < 0) {
-			return cli_fail(ANNALS_E_IO, "cannot start '%s': %s", consuming->command,
-				strerror(errno));
-		}
-		feed(input, &text);
-		*ret_result = wait_for(consuming, child, event);
+		code = run_command(consuming, event, buf_bytes(&text), ret_result);
 	}
-	return CLI_OK;
+	return code;
 }
 
 static int handle(struct consuming *consuming, const struct annals_delivered_event *event)
@@ -168,7 +155,9 @@ static int handle(struct consuming *consuming, const struct annals_delivered_eve
 				1, UINT64_MAX, 0, reason, consuming->cli->timeout_ms, NULL, &error);
 		consuming->refused++;
 	}
-	if (status == ANNALS_E_LEASE_LOST) {
+	if (status == ANNALS_E_LEASE_LOST && consuming->is_lost) {
+		status = ANNALS_OK; /* told already */
+	} else if (status == ANNALS_E_LEASE_LOST) {
 		fprintf(stderr,
 			"annals: offset %llu took longer than its lease and was given to another\n",
 			(unsigned long long)event->event.offset);
@@ -287,7 +276,9 @@ static int run_in_order(struct consuming *consuming, const char *topic, uint64_t
 	if (status != ANNALS_OK) {
 		return cli_fail(status, "cannot join group '%s': %s", consuming->group, error.text);
 	}
+	consuming->consumer = consumer;
 	int code = consume_in_order(consuming, topic, limit, drain, consumer);
+	consuming->consumer = NULL;
 	if (code != CLI_OK) {
 		/* The last event was not handled: what was committed before stands. */
 		(void)annals_group_consumer_close(consumer, 0, NULL);
@@ -385,8 +376,7 @@ const struct command cmd_consume = {
 		"Without --exec events are printed and acknowledged.\n\n"
 		"With --by-offset the members of GROUP share the partitions of TOPIC and read them "
 		"in order; what\nwas handled is committed every 100 events, when a partition goes "
-		"to another member, and at the\nend. A COMMAND that fails ends it, and must take "
-		"less time than --lease.\n\nexamples\n"
+		"to another member, and at the\nend. A COMMAND that fails ends it.\n\nexamples\n"
 		"  annals consume orders --group billing --exec ./bill.sh\n"
 		"  annals consume orders --group audit --drain\n"
 		"  annals consume orders --group search --by-offset --exec ./index.sh\n",

@@ -168,6 +168,54 @@ START_TEST(test_group_client_takes_over)
 }
 END_TEST
 
+/* Handling takes longer than the session; a member that comes meanwhile gets its share only then,
+ * and nothing twice. */
+START_TEST(test_group_client_heartbeats_while_it_handles)
+{
+	static uint8_t seen[EVENTS];
+	struct annals_group_consumer *first, *second;
+	size_t total = 0;
+	uint64_t end_ns;
+	memset(seen, 0, sizeof(seen));
+	append_all();
+	ck_assert_int_eq(annals_group_consumer_open(client, "g", "m0", topics, 1,
+				 ANNALS_START_EARLIEST, 2000, NULL, WAIT_MS, &first, &error),
+		0);
+	total = take(first, seen, 10, 5000);
+	ck_assert_uint_gt(total, 0);
+	const uint32_t generation = annals_group_consumer_generation(first);
+	end_ns = clock_monotonic_ns() + UINT64_C(2500000000);
+	while (clock_monotonic_ns() < end_ns) {
+		ck_assert_int_eq(annals_group_consumer_heartbeat(first, WAIT_MS, &error), 0);
+		usleep(5000);
+	}
+	second = open_member(other, "m1", ANNALS_START_EARLIEST);
+	ck_assert_uint_eq(annals_group_consumer_partitions(second), 1); /* the other topic's */
+	ck_assert_int_eq(annals_group_consumer_heartbeat(first, WAIT_MS, &error), 0);
+	ck_assert_uint_eq(annals_group_consumer_generation(first), generation);
+	while (total < EVENTS) {
+		total += take(first, seen, 16, 20);
+		total += take(second, seen, 16, 20);
+	}
+	for (unsigned i = 0; i < EVENTS; i++) {
+		ck_assert_uint_eq(seen[i], 1);
+	}
+	/* Out all the same: it is told, and joins again. */
+	ck_assert_int_eq(annals_group_consumer_commit(first, WAIT_MS, &error), 0);
+	ck_assert_int_eq(annals_group_leave(other, "g", "m0", WAIT_MS, NULL, &error), 0);
+	int status = 0;
+	for (unsigned i = 0; i < 1000 && status == 0; i++) {
+		status = annals_group_consumer_heartbeat(first, WAIT_MS, &error);
+		usleep(5000);
+	}
+	ck_assert_int_eq(status, ANNALS_E_UNKNOWN_MEMBER);
+	ck_assert_uint_eq(take(first, seen, 16, 1), 0);
+	ck_assert_int_eq(annals_group_consumer_heartbeat(first, WAIT_MS, &error), 0);
+	ck_assert_int_eq(annals_group_consumer_close(first, WAIT_MS, &error), 0);
+	ck_assert_int_eq(annals_group_consumer_close(second, WAIT_MS, &error), 0);
+}
+END_TEST
+
 static int commit_as(const char *member, uint32_t generation, uint32_t partition, uint64_t offset)
 {
 	const struct annals_offset entry = {.topic = "t", .partition = partition, .offset = offset};
@@ -447,6 +495,7 @@ START_TEST(test_group_client_names_the_lost_range)
 END_TEST
 
 SUITE_MAIN("group_client", setup, teardown, test_group_client_rebalances_exactly,
-	test_group_client_takes_over, test_group_client_fences, test_group_client_transacts,
+	test_group_client_takes_over, test_group_client_heartbeats_while_it_handles,
+	test_group_client_fences, test_group_client_transacts,
 	test_group_client_transacts_known_outputs, test_group_client_names_the_lost_range,
 	test_group_client_begins_anew_with_the_topic)

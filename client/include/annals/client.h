@@ -715,10 +715,10 @@ ANNALS_API int annals_group_leave(struct annals_client *client, const char *grou
 
 /*
  * A member that does all this by itself and reads what it is assigned. One thread at a time; it
- * heartbeats in its polls, so poll at least every session_ms (0: 30 s). Calling poll, commit or
- * close says that everything that earlier polls returned is handled. A partition that is taken away
- * is committed before it is let go: handled events are neither lost nor repeated by a rebalance.
- * After a crash, and when a session ended, what was not committed comes again.
+ * heartbeats in its polls, so poll (or call heartbeat) well within session_ms (0: 30 s). Poll,
+ * commit or close says that everything that earlier polls returned is handled. A partition that is
+ * taken away is committed before it is let go: handled events are neither lost nor repeated by a
+ * rebalance. After a crash, and when a session ended, what was not committed comes again.
  */
 struct annals_group_consumer;
 /* start: EARLIEST or LATEST, for partitions without a commit. `options` as of
@@ -737,6 +737,16 @@ ANNALS_API int annals_group_consumer_open(struct annals_client *client, const ch
 ANNALS_API int annals_group_consumer_poll(struct annals_group_consumer *consumer, int wait_ms,
 	int timeout_ms, const char **ret_topic, struct annals_event *events, size_t max,
 	size_t *ret_count, struct annals_error *error);
+/*
+ * Stays a member while events of the last poll are being handled for long: call it often, it asks
+ * the server only when that is due. Commits nothing, and the events stay as they are. Partitions
+ * that shall move are kept until the next poll, but no longer than the session from then on.
+ * ANNALS_E_UNKNOWN_MEMBER, ANNALS_E_FENCED, ANNALS_E_UNKNOWN_GROUP: the session had ended, others
+ * may have the partitions, the next poll joins again and what was not committed comes again. Other
+ * errors: call it again.
+ */
+ANNALS_API int annals_group_consumer_heartbeat(
+	struct annals_group_consumer *consumer, int timeout_ms, struct annals_error *error);
 /* ANNALS_E_FENCED, ANNALS_E_UNKNOWN_MEMBER: it is not the member's any more; the next poll joins
  * again. */
 ANNALS_API int annals_group_consumer_commit(
