@@ -1,6 +1,6 @@
 /* Consume, produce, acknowledge in one commit; checkpoints; the story of one event. */
-#include "append.h"
 #include "control.h"
+#include "transact.h"
 
 #include <stdlib.h>
 
@@ -28,8 +28,7 @@ static int add_leases(Annals__V1__GroupTransactRequest *request, const struct an
 }
 
 static int call(struct annals_client *client, const Annals__V1__GroupTransactRequest *request,
-	struct append *append, size_t count, int timeout_ms,
-	struct annals_placement *ret_placements, struct annals_error *error)
+	struct transact *transact, uint64_t deadline_ns, struct annals_error *error)
 {
 	struct buf control ANNALS_CLEANUP(buf_release) = BUF_INIT;
 	struct buf answer ANNALS_CLEANUP(buf_release) = BUF_INIT;
@@ -38,22 +37,50 @@ static int call(struct annals_client *client, const Annals__V1__GroupTransactReq
 		return client_error(error, ANNALS_E_NO_MEMORY, "no memory for a request");
 	}
 	control.size = annals__v1__group_transact_request__pack(request, control.data);
-	int status = request_call(
-		client, FRAME_GROUP_TRANSACT, &control, &append->body, timeout_ms, &answer, error);
-	if (status != ANNALS_OK || !ret_placements || count == 0) {
+	int status = request_call(client, FRAME_GROUP_TRANSACT, &control, &transact->body,
+		left_ms(deadline_ns), &answer, error);
+	if (status != ANNALS_OK || transact->count == 0) {
 		return status;
 	}
 	Annals__V1__GroupTransactResponse *message =
 		annals__v1__group_transact_response__unpack(NULL, answer.size, answer.data);
-	struct wire_append_response response;
 	if (!message ||
-		wire_append_response_decode(bytes_of(message->append.data, message->append.len),
-			&response, NULL) != ANNALS_OK ||
-		append_place(append, &response, count, ret_placements) != ANNALS_OK) {
+		transact_place(transact, message->append, message->n_append, NULL) != ANNALS_OK) {
 		status = client_error(
 			error, ANNALS_E_MALFORMED, "it is done, but its answer is malformed");
 	}
 	annals__v1__group_transact_response__free_unpacked(message, NULL);
+	return status;
+}
+
+int annals_group_transact_topics(struct annals_client *client, const char *group,
+	const struct annals_lease *leases, size_t lease_count,
+	const struct annals_topic_append *appends, size_t append_count, const char *checkpoint_name,
+	struct annals_bytes checkpoint, int timeout_ms, struct annals_error *error)
+{
+	const uint64_t deadline_ns = deadline_after_ms(timeout_ms);
+	Annals__V1__GroupTransactRequest request = ANNALS__V1__GROUP_TRANSACT_REQUEST__INIT;
+	Annals__V1__GroupLease *memory = NULL;
+	struct transact transact = {0};
+	request.group = control_text(group);
+	request.checkpoint_name = control_text(checkpoint_name);
+	request.checkpoint.data = (uint8_t *)(uintptr_t)checkpoint.data;
+	request.checkpoint.len = checkpoint.size;
+	int status = add_leases(&request, leases, lease_count, &memory);
+	if (status != ANNALS_OK) {
+		client_error(error, status, "no memory for %zu leases", lease_count);
+	} else {
+		status = transact_make(&transact, client, appends, append_count,
+			ANNALS_DURABILITY_FSYNC, deadline_ns, error);
+	}
+	if (status == ANNALS_OK) {
+		request.append = transact.controls;
+		request.n_append = append_count;
+		status = call(client, &request, &transact, deadline_ns, error);
+	}
+	transact_release(&transact);
+	free(request.lease);
+	free(memory);
 	return status;
 }
 
@@ -63,36 +90,12 @@ int annals_group_transact(struct annals_client *client, const char *group,
 	struct annals_bytes checkpoint, int timeout_ms, struct annals_placement *ret_placements,
 	struct annals_error *error)
 {
-	Annals__V1__GroupTransactRequest request = ANNALS__V1__GROUP_TRANSACT_REQUEST__INIT;
-	Annals__V1__GroupLease *memory = NULL;
-	struct append append = {0};
-	request.group = control_text(group);
-	request.checkpoint_name = control_text(checkpoint_name);
-	request.checkpoint.data = (uint8_t *)(uintptr_t)checkpoint.data;
-	request.checkpoint.len = checkpoint.size;
-	int status = add_leases(&request, leases, lease_count, &memory);
-	if (status != ANNALS_OK) {
-		client_error(error, status, "no memory for %zu leases", lease_count);
-	} else if (event_count > 0) {
-		status = append_make(&append, client, topic, ANNALS_PARTITION_BY_KEY, events,
-			event_count, timeout_ms, error);
-		if (status == ANNALS_OK &&
-			wire_append_request_encode(&append.control, bytes_text(topic),
-				ANNALS_DURABILITY_FSYNC, append.batches,
-				append.batch_count) != ANNALS_OK) {
-			status = client_error(error, ANNALS_E_NO_MEMORY, "no memory for a request");
-		}
-		request.append.data = append.control.data;
-		request.append.len = append.control.size;
-	}
-	if (status == ANNALS_OK) {
-		status = call(
-			client, &request, &append, event_count, timeout_ms, ret_placements, error);
-	}
-	append_release(&append);
-	free(request.lease);
-	free(memory);
-	return status;
+	const struct annals_topic_append append = {.topic = topic,
+		.events = events,
+		.event_count = event_count,
+		.ret_placements = ret_placements};
+	return annals_group_transact_topics(client, group, leases, lease_count, &append,
+		event_count > 0 ? 1 : 0, checkpoint_name, checkpoint, timeout_ms, error);
 }
 
 int annals_group_checkpoint(struct annals_client *client, const char *group, const char *name,

@@ -47,6 +47,9 @@ int request_error_decode(const struct frame *frame, struct annals_error *ret)
 		if (message->detail && message->detail[0]) {
 			snprintf(ret->text, sizeof(ret->text), "%s", message->detail);
 		}
+		if (message->topic) {
+			snprintf(ret->topic, sizeof(ret->topic), "%s", message->topic);
+		}
 		ret->first_offset = message->first_offset;
 		ret->end_offset = message->end_offset;
 		ret->retry_after_ms = message->retry_after_ms;

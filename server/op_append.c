@@ -223,11 +223,14 @@ int op_append_prepare(struct op_append *append, struct bytes topic)
 
 int op_append_start(struct op_append *append, struct bytes topic)
 {
-	struct op *op = &append->op;
 	int status = op_append_prepare(append, topic);
-	if (status != 0) {
-		return op_done_at_once(op, status);
-	}
+	return status != 0 ? op_done_at_once(&append->op, status) : op_append_submit(append);
+}
+
+int op_append_submit(struct op_append *append)
+{
+	struct op *op = &append->op;
+	int status;
 	if (append->delayed != NULL) {
 		op_prepare(op, &append->delayed->base, STORE_OPERATIONS);
 		status = schedule_submit(op->loop->server->schedule, append->delayed, &op->error);

@@ -144,6 +144,8 @@ int op_append_start(struct op_append *append, struct bytes topic);
 /* All of it but handing the request to storage: for an append that is part of something larger. 0,
  * or a status with op.error and op.detail. */
 int op_append_prepare(struct op_append *append, struct bytes topic) ANNALS_MUST_CHECK;
+/* Starts what op_append_prepare() has passed, with all that joined it. */
+int op_append_submit(struct op_append *append);
 
 /*
  * `other`, which op_append_prepare() has passed, becomes a part of the same commit: all of both is

@@ -246,6 +246,7 @@ static const struct native_handler handlers[] = {
 	[FRAME_GROUP_TRANSACT] = {"group-transact", native_group_transact, true},
 	[FRAME_GROUP_CHECKPOINT] = {"group-checkpoint", native_group_checkpoint, false},
 	[FRAME_GROUP_EXPLAIN] = {"group-explain", native_group_explain, false},
+	[FRAME_TRANSACT] = {"transact", native_transact, true},
 };
 
 static void dispatch(struct native_request *request, const struct frame *frame)

@@ -61,6 +61,19 @@ int native_append_read(struct native_request *request, struct op_append *append,
 /* Adds the AppendResponse of one that succeeded. ANNALS_E_NO_MEMORY. */
 int native_append_encode(struct buf *out, const struct op_append *append) ANNALS_MUST_CHECK;
 void native_fetch(struct native_request *request, const struct frame *frame);
+/* proto_native_several.c */
+void native_transact(struct native_request *request, const struct frame *frame);
+/* Reads and prepares the AppendRequests (1 to APPEND_TOPICS_MAX) whose bodies are the data one
+ * after the other. The loop's arena is used anew. *ret: the first one, which the others joined;
+ * op_release() releases all. *ret_detail is written on failure. ANNALS_E_LIMIT, ANNALS_E_MALFORMED,
+ * and the errors of an append. */
+int native_appends_read(struct native_request *request, const ProtobufCBinaryData *appends,
+	size_t count, struct bytes data, struct op_append **ret, struct error *err,
+	struct op_detail *ret_detail) ANNALS_MUST_CHECK;
+/* The AppendResponses of those that succeeded: messages end to end in a buffer, and where each
+ * lies. ret has room for APPEND_TOPICS_MAX. ANNALS_E_NO_MEMORY. */
+int native_appends_encode(const struct op_append *first, struct buf *out, ProtobufCBinaryData *ret,
+	size_t *ret_count) ANNALS_MUST_CHECK;
 /* proto_native_streams.c */
 void native_producer_open(struct native_request *request, const struct frame *frame);
 void native_stream_read(struct native_request *request, const struct frame *frame);
@@ -68,6 +81,10 @@ void native_query(struct native_request *request, const struct frame *frame);
 /* The conditions and the idempotency key of an append; op.status and op.error when it fails. */
 int native_append_conditions(struct native_request *request, struct op_append *append,
 	const struct frame *frame) ANNALS_MUST_CHECK;
+/* An idempotency key for a request with this control and data; operation is part of its scope. Also
+ * in op.status and op.error. ANNALS_E_TOO_LARGE, ANNALS_E_NO_MEMORY. */
+int native_append_receipt(struct op_append *append, const char *operation,
+	const ProtobufCBinaryData *key, const struct frame *frame) ANNALS_MUST_CHECK;
 void native_offset_for_time(struct native_request *request, const struct frame *frame);
 void native_topic_create(struct native_request *request, const struct frame *frame);
 void native_topic_list(struct native_request *request, const struct frame *frame);

@@ -69,12 +69,12 @@ static void hash_request(uint8_t out[16], const struct frame *frame)
 }
 
 /* Messages keep all that was sent, so the scope is part of the key: protocol and operation. */
-static int add_receipt(
-	struct op_append *append, const ProtobufCBinaryData *key, const struct frame *frame)
+int native_append_receipt(struct op_append *append, const char *operation,
+	const ProtobufCBinaryData *key, const struct frame *frame)
 {
 	struct buf whole = BUF_INIT;
 	uint8_t hash[16];
-	int status = buf_add_text(&whole, "binary append ");
+	int status = buf_printf(&whole, "binary %s ", operation);
 
 	hash_request(hash, frame);
 	status = status != 0 ? status : buf_add(&whole, key->data, key->len);
@@ -115,7 +115,7 @@ int native_append_conditions(
 		status = status != 0 ? status : op_append_unless(append, &query);
 	}
 	if (status == 0 && message->idempotency_key.len > 0) {
-		status = add_receipt(append, &message->idempotency_key, frame);
+		status = native_append_receipt(append, "append", &message->idempotency_key, frame);
 	}
 	return status;
 }

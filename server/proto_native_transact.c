@@ -8,43 +8,37 @@ static void transact_done(struct op *op)
 	struct native_request *request = op->arg;
 	const struct op_delivery *delivery = (struct op_delivery *)op;
 	Annals__V1__GroupTransactResponse response;
-	ANNALS_CLEANUP(buf_release) struct buf append = BUF_INIT;
+	ANNALS_CLEANUP(buf_release) struct buf text = BUF_INIT;
+	ProtobufCBinaryData appends[APPEND_TOPICS_MAX];
 
 	if (native_group_failed(request, op)) {
 		return;
 	}
 	annals__v1__group_transact_response__init(&response);
-	if (delivery->append != NULL && native_append_encode(&append, delivery->append) != 0) {
+	if (native_appends_encode(delivery->append, &text, appends, &response.n_append) != 0) {
 		native_group_no_memory(request, op);
 		return;
 	}
-	response.append.data = append.data;
-	response.append.len = append.size;
+	response.append = appends;
 	native_group_answer(request, op, &response.base, NULL);
 }
 
-static int prepare_append(struct native_request *request, struct op_delivery *op,
-	const struct frame *frame, struct error *err)
+static int prepare_appends(struct native_request *request, struct op_delivery *op,
+	const Annals__V1__GroupTransactRequest *message, struct bytes data, struct error *err)
 {
-	struct bytes topic;
-	int status;
+	struct op_detail detail = {0};
+	int status = native_appends_read(
+		request, message->append, message->n_append, data, &op->append, err, &detail);
 
-	op->append = op_append_new(native_loop(request));
-	if (op->append == NULL) {
-		return error_fail(err, ANNALS_E_NO_MEMORY, "out of memory");
+	for (const struct op_append *append = op->append; append != NULL && status == 0;
+		append = append->next) {
+		if (append->request.receipt_key.size > 0) {
+			status = error_fail(err, ANNALS_E_INVALID,
+				"what acknowledges leases cannot happen twice: it takes no "
+				"idempotency key");
+		}
 	}
-	status = native_append_read(request, op->append, frame, &topic);
-	if (status == 0 && op->append->request.receipt_key.size > 0) {
-		return error_fail(err, ANNALS_E_INVALID,
-			"what acknowledges leases cannot happen twice: it takes no idempotency "
-			"key");
-	}
-	status = status != 0 ? status : op_append_prepare(op->append, topic);
-	return status == 0
-		       ? 0
-		       : error_fail(err, status, "%s",
-				 op->append->op.error.text[0] != 0 ? op->append->op.error.text
-								   : annals_status_text(status));
+	return status;
 }
 
 /* Copies the texts: the append is read where the message lies. */
@@ -76,7 +70,6 @@ void native_group_transact(struct native_request *request, const struct frame *f
 		message == NULL ? NULL
 				: native_group_begin(request, DELIVERY_TRANSACT, transact_done);
 	char group[GROUP_NAME_MAX + 2];
-	struct frame inner = *frame;
 	struct error err = {0};
 	int status;
 
@@ -97,13 +90,8 @@ void native_group_transact(struct native_request *request, const struct frame *f
 		native_fail_op(request, &op->op);
 		return;
 	}
-	inner.control = bytes_of(message->append.data, message->append.len);
-	if (inner.control.size > 0) {
-		ANNALS_CLEANUP(buf_release) struct buf copy = BUF_INIT; /* the arena is used anew */
-		status = buf_add(&copy, inner.control.data, inner.control.size);
-		inner.control = buf_bytes(&copy);
-		status = status != 0 ? error_fail(&err, status, "out of memory")
-				     : prepare_append(request, op, &inner, &err);
+	if (message->n_append > 0) {
+		status = prepare_appends(request, op, message, frame->data, &err);
 	} else if (frame->data.size > 0) {
 		status = error_fail(&err, ANNALS_E_MALFORMED, "the data belongs to no append");
 	}

@@ -592,6 +592,63 @@ START_TEST(test_offsets_and_events_survive_a_restart)
 }
 END_TEST
 
+/* ---- Transactions ---- */
+
+/* Sends a transaction of appends to the same number of topics; the bodies announce `extra_bytes`
+ * more or less than there are. */
+static uint32_t send_transact(const char *const *topics, size_t count, int extra_bytes)
+{
+	Annals__V1__TransactRequest request = ANNALS__V1__TRANSACT_REQUEST__INIT;
+	ProtobufCBinaryData appends[2];
+	struct buf controls[2] = {BUF_INIT, BUF_INIT}, data = BUF_INIT;
+	struct buf body = make_body("x", 2, 8);
+	uint32_t correlation;
+	for (size_t i = 0; i < count; i++) {
+		const struct wire_append_batch batch = {.count = 2,
+			.body_bytes = (uint32_t)((int)body.size + (i == 1 ? extra_bytes : 0)),
+			.body_crc = crc32c(0, body.data, body.size)};
+		ck_assert_int_eq(wire_append_request_encode(
+					 &controls[i], bytes_text(topics[i]), 0, &batch, 1),
+			0);
+		ck_assert_int_eq(buf_add(&data, body.data, body.size), 0);
+		appends[i].data = controls[i].data;
+		appends[i].len = controls[i].size;
+	}
+	request.append = appends;
+	request.n_append = count;
+	correlation = client_send(&client, FRAME_TRANSACT, &request.base, buf_bytes(&data));
+	buf_release(&controls[0]);
+	buf_release(&controls[1]);
+	buf_release(&data);
+	buf_release(&body);
+	return correlation;
+}
+
+START_TEST(test_transact_stores_nothing_of_what_is_malformed)
+{
+	static const char *const both[] = {"a", "b"}, *const same[] = {"a", "a"};
+	static const uint8_t junk[] = {0x0a, 0x02, 0xff, 0xff};
+	struct frame frame;
+	create_topic(&client, "a", 1);
+	create_topic(&client, "b", 1);
+	client_refused(&client, send_transact(both, 2, 1), ANNALS_E_MALFORMED, "append 1");
+	client_refused(
+		&client, send_transact(both, 2, INT32_MAX / 2), ANNALS_E_MALFORMED, "append 1");
+	client_refused(&client, send_transact(both, 2, -1), ANNALS_E_CORRUPT_BATCH, "append 1");
+	client_refused(&client, send_transact(same, 2, 0), ANNALS_E_INVALID, "twice");
+	client_refused(&client, send_transact(both, 0, 0), ANNALS_E_INVALID, "no append");
+	client_refused(&client,
+		client_send_raw(&client, FRAME_TRANSACT, bytes_of(junk, sizeof(junk)), nothing),
+		ANNALS_E_MALFORMED, "");
+	ck_assert_uint_eq(end_of("a", 0), 0);
+	ck_assert_uint_eq(end_of("b", 0), 0);
+	frame = client_expect(&client, send_transact(both, 2, 0), 0);
+	ck_assert_uint_gt(frame.control.size, 0);
+	ck_assert_uint_eq(end_of("a", 0), 2);
+	ck_assert_uint_eq(end_of("b", 0), 2);
+}
+END_TEST
+
 SUITE_MAIN("native_hostile", setup, teardown, test_hello_with_an_unknown_version_is_refused,
 	test_hello_without_the_magic_is_refused, test_first_frame_must_be_a_hello,
 	test_second_hello_is_an_error_and_the_connection_stays,
@@ -612,4 +669,5 @@ SUITE_MAIN("native_hostile", setup, teardown, test_hello_with_an_unknown_version
 	test_waits_that_end_together_do_not_pile_up_answers,
 	test_reader_that_does_not_read_is_closed,
 	test_drain_answers_what_waits_and_ends_subscriptions,
-	test_connections_max_is_told_by_closing, test_offsets_and_events_survive_a_restart)
+	test_connections_max_is_told_by_closing, test_offsets_and_events_survive_a_restart,
+	test_transact_stores_nothing_of_what_is_malformed)

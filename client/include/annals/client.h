@@ -76,6 +76,7 @@ struct annals_error {
 		uint64_t version;  /* of the stream's newest event */
 		uint64_t position; /* query: of an event that matches */
 	} conflict;
+	char topic[256]; /* which topic it is about, "" when the server names none */
 };
 
 /* ------------------------------------------------------------------ options
@@ -468,6 +469,29 @@ ANNALS_API int annals_append(struct annals_client *client, const char *topic, ui
 	const struct annals_event *events, size_t count, enum annals_durability durability,
 	int timeout_ms, struct annals_placement *ret_placements, struct annals_receipt *ret_receipt,
 	struct annals_error *error);
+
+/* The events of one topic in a commit over several. */
+struct annals_topic_append {
+	const char *topic;
+	const struct annals_conditions *conditions; /* or NULL; without an idempotency key */
+	const struct annals_event *events;
+	size_t event_count;
+	struct annals_placement *ret_placements; /* of each event, or NULL */
+};
+/*
+ * Appends to 1 to 64 topics in one commit, each under its own conditions: all of it is stored or
+ * nothing. Events go to their keys' partitions; at most 4 MiB in all; no topic twice
+ * (ANNALS_E_INVALID). One whose outcome is unknown can be repeated, the same events with the same
+ * idempotency key, within a day: it gets the first answer, or happens now; without a key (empty)
+ * that needs ids and dedupe in every topic. The repeat must be the same bytes: give events ids and
+ * times of your own, and keys in topics with several partitions. error->topic says
+ * which topic error->conflict and error->event_index belong to. ANNALS_E_LIMIT,
+ * ANNALS_E_IDEMPOTENCY, ANNALS_E_DISCONNECTED, and what annals_append_if() returns.
+ */
+ANNALS_API int annals_transact(struct annals_client *client,
+	const struct annals_topic_append *appends, size_t count,
+	struct annals_bytes idempotency_key, enum annals_durability durability, int timeout_ms,
+	struct annals_receipt *ret_receipt, struct annals_error *error);
 
 /*
  * annals_append() under conditions, checked in the same step: all or nothing. Events go to their
@@ -900,6 +924,11 @@ ANNALS_API int annals_group_transact(struct annals_client *client, const char *g
 	const struct annals_event *events, size_t event_count, const char *checkpoint_name,
 	struct annals_bytes checkpoint, int timeout_ms, struct annals_placement *ret_placements,
 	struct annals_error *error);
+/* The same with events for several topics (0 to 64, no topic twice). */
+ANNALS_API int annals_group_transact_topics(struct annals_client *client, const char *group,
+	const struct annals_lease *leases, size_t lease_count,
+	const struct annals_topic_append *appends, size_t append_count, const char *checkpoint_name,
+	struct annals_bytes checkpoint, int timeout_ms, struct annals_error *error);
 /* *ret_value: to be freed, with a 0 byte behind it. ANNALS_E_NOT_FOUND. */
 ANNALS_API int annals_group_checkpoint(struct annals_client *client, const char *group,
 	const char *name, int timeout_ms, void **ret_value, size_t *ret_size,

@@ -57,6 +57,7 @@ enum frame_operation {
 	FRAME_GROUP_TRANSACT = 30,
 	FRAME_GROUP_CHECKPOINT = 31,
 	FRAME_GROUP_EXPLAIN = 32,
+	FRAME_TRANSACT = 33,
 };
 
 struct frame {
