@@ -76,17 +76,16 @@ static void allocate_lock_file(const char *dir)
 	}
 }
 
-static int open_tables(struct env *env, bool read_only, struct error *err)
+static int open_tables(MDB_env *mdb, MDB_dbi tables[TABLE_COUNT], bool read_only, struct error *err)
 {
 	MDB_txn *txn;
-	int code = mdb_txn_begin(env->mdb, NULL, read_only ? MDB_RDONLY : 0, &txn);
+	int code = mdb_txn_begin(mdb, NULL, read_only ? MDB_RDONLY : 0, &txn);
 
 	if (code != 0) {
 		return env_error(code, err, "cannot begin the first transaction");
 	}
 	for (int i = 0; i < TABLE_COUNT && code == 0; i++) {
-		code = mdb_dbi_open(
-			txn, table_names[i], read_only ? 0 : MDB_CREATE, &env->tables[i]);
+		code = mdb_dbi_open(txn, table_names[i], read_only ? 0 : MDB_CREATE, &tables[i]);
 	}
 	if (code != 0) {
 		mdb_txn_abort(txn);
@@ -134,22 +133,34 @@ static int create_file(const char *dir, uint64_t map_bytes, struct error *err)
 	return code == 0 ? sync_directory(dir, err) : env_error(code, err, "cannot create LMDB");
 }
 
-static int open_map(struct env *env, const char *dir, uint64_t map_bytes, bool read_only)
+static int open_map(MDB_env **ret, const char *dir, uint64_t map_bytes, unsigned flags)
 {
-	unsigned flags = MDB_NOTLS | (read_only ? MDB_RDONLY : 0);
-	int code = mdb_env_create(&env->mdb);
+	MDB_env *mdb;
+	int code = mdb_env_create(&mdb);
 
 	if (code != 0) {
-		env->mdb = NULL;
 		return code;
 	}
-	code = mdb_env_set_mapsize(env->mdb, map_bytes);
-	code = code != 0 ? code : mdb_env_set_maxdbs(env->mdb, TABLE_COUNT);
-	code = code != 0 ? code : mdb_env_set_maxreaders(env->mdb, ENV_READERS_MAX);
-	code = code != 0 ? code : mdb_env_open(env->mdb, dir, flags, 0640);
+	code = mdb_env_set_mapsize(mdb, map_bytes);
+	code = code != 0 ? code : mdb_env_set_maxdbs(mdb, TABLE_COUNT);
+	code = code != 0 ? code : mdb_env_set_maxreaders(mdb, ENV_READERS_MAX);
+	code = code != 0 ? code : mdb_env_open(mdb, dir, MDB_NOTLS | flags, 0640);
 	if (code != 0) {
-		mdb_env_close(env->mdb);
-		env->mdb = NULL;
+		mdb_env_close(mdb);
+		return code;
+	}
+	*ret = mdb;
+	return 0;
+}
+
+/* Address space can be scarce (ulimit -v, sanitizers): a smaller map serves as well. */
+static int open_any_map(MDB_env **ret, const char *dir, uint64_t map_bytes, unsigned flags)
+{
+	int code = open_map(ret, dir, map_bytes, flags);
+
+	while (code == ENOMEM && map_bytes / 4 >= ENV_MAP_BYTES_LEAST) {
+		map_bytes /= 4;
+		code = open_map(ret, dir, map_bytes, flags);
 	}
 	return code;
 }
@@ -176,13 +187,13 @@ int env_open(
 	if (status != 0) {
 		return status;
 	}
-	(void)pthread_mutex_init(&env->pool_mutex, NULL);
-	code = open_map(env, dir, map_bytes, read_only);
-	/* Address space can be scarce (ulimit -v, sanitizers): a smaller map serves as well. */
-	while (code == ENOMEM && map_bytes / 4 >= ENV_MAP_BYTES_LEAST) {
-		map_bytes /= 4;
-		code = open_map(env, dir, map_bytes, read_only);
+	env->map_bytes = map_bytes;
+	env->dir = strdup(dir);
+	if (env->dir == NULL) {
+		return error_fail(err, ANNALS_E_NO_MEMORY, "no memory for LMDB");
 	}
+	(void)pthread_mutex_init(&env->pool_mutex, NULL);
+	code = open_any_map(&env->mdb, dir, map_bytes, read_only ? MDB_RDONLY : 0);
 	if (code != 0) {
 		status = env_error(code, err, "cannot open LMDB");
 		error_wrap(err, "%s", dir);
@@ -192,7 +203,7 @@ int env_open(
 	if (!read_only) {
 		allocate_lock_file(dir);
 	}
-	status = open_tables(env, read_only, err);
+	status = open_tables(env->mdb, env->tables, read_only, err);
 	if (status == 0 && !read_only) {
 		status = sync_directory(dir, err);
 	}
@@ -207,6 +218,8 @@ int env_open(
 
 void env_close(struct env *env)
 {
+	free(env->dir);
+	env->dir = NULL;
 	if (env->mdb == NULL) {
 		return;
 	}
@@ -220,9 +233,80 @@ void env_close(struct env *env)
 		mdb_txn_abort(snapshot->txn);
 		free(snapshot);
 	}
+	if (env->second != NULL) {
+		mdb_env_close(env->second);
+		env->second = NULL;
+	}
 	mdb_env_close(env->mdb);
 	env->mdb = NULL;
 	(void)pthread_mutex_destroy(&env->pool_mutex);
+}
+
+/* LMDB's own type says what it gives. */
+static void tell_damage(MDB_env *mdb, const char *what)
+{
+	void (*damaged)(const char *what) = NULL;
+	const void *context = mdb_env_get_userctx(mdb);
+
+	memcpy(&damaged, &context, sizeof(damaged));
+	damaged(what);
+	abort();
+}
+
+/* Under pool_mutex. 0 or an LMDB code. */
+static int open_second(struct env *env)
+{
+	MDB_dbi tables[TABLE_COUNT];
+	MDB_env *second;
+	int code = open_any_map(&second, env->dir, env->map_bytes, MDB_RDONLY | MDB_NOLOCK);
+
+	if (code != 0) {
+		return code;
+	}
+	(void)mdb_env_set_userctx(second, mdb_env_get_userctx(env->mdb));
+	(void)mdb_env_set_assert(second, mdb_env_get_userctx(second) != NULL ? tell_damage : NULL);
+	/* Handles are numbered as they are opened: here and there in the same order. */
+	if (open_tables(second, tables, true, NULL) != 0 ||
+		memcmp(tables, env->tables, sizeof(tables)) != 0) {
+		mdb_env_close(second);
+		return MDB_PANIC;
+	}
+	env->second = second;
+	return 0;
+}
+
+/* A read transaction, in the second opening when the first one has given up. 0 or an LMDB code. */
+static int begin_reading(struct env *env, MDB_txn **ret)
+{
+	int code = env->second != NULL ? MDB_PANIC : mdb_txn_begin(env->mdb, NULL, MDB_RDONLY, ret);
+
+	if (code != MDB_PANIC) {
+		return code;
+	}
+	(void)pthread_mutex_lock(&env->pool_mutex);
+	code = env->second == NULL ? open_second(env) : 0;
+	(void)pthread_mutex_unlock(&env->pool_mutex);
+	return code != 0 ? code : mdb_txn_begin(env->second, NULL, MDB_RDONLY, ret);
+}
+
+/* Moves an idle snapshot that cannot be renewed to the second opening. 0 or an LMDB code. */
+static int move_snapshot(struct env *env, struct snapshot *snapshot)
+{
+	MDB_txn *txn;
+	int code = begin_reading(env, &txn);
+
+	if (code != 0) {
+		return code;
+	}
+	for (int t = 0; t < TABLE_COUNT; t++) {
+		if (snapshot->cursors[t] != NULL) {
+			mdb_cursor_close(snapshot->cursors[t]);
+			snapshot->cursors[t] = NULL;
+		}
+	}
+	mdb_txn_abort(snapshot->txn);
+	snapshot->txn = txn;
+	return 0;
 }
 
 static int new_snapshot(struct env *env, struct snapshot **ret, struct error *err)
@@ -233,7 +317,7 @@ static int new_snapshot(struct env *env, struct snapshot **ret, struct error *er
 	if (snapshot == NULL) {
 		return error_fail(err, ANNALS_E_NO_MEMORY, "no memory for a read transaction");
 	}
-	code = mdb_txn_begin(env->mdb, NULL, MDB_RDONLY, &snapshot->txn);
+	code = begin_reading(env, &snapshot->txn);
 	if (code != 0) {
 		free(snapshot);
 		return env_error(code, err, "cannot begin a read transaction");
@@ -251,17 +335,6 @@ static int new_snapshot(struct env *env, struct snapshot **ret, struct error *er
 	(void)pthread_mutex_unlock(&env->pool_mutex);
 	*ret = snapshot;
 	return 0;
-}
-
-/* LMDB's own type says what it gives. */
-static void tell_damage(MDB_env *mdb, const char *what)
-{
-	void (*damaged)(const char *what) = NULL;
-	const void *context = mdb_env_get_userctx(mdb);
-
-	memcpy(&damaged, &context, sizeof(damaged));
-	damaged(what);
-	abort();
 }
 
 void env_on_damage(struct env *env, void (*damaged)(const char *what))
@@ -291,6 +364,7 @@ int env_snapshot_begin(struct env *env, struct snapshot **ret, struct error *err
 		}
 	} else {
 		code = mdb_txn_renew(snapshot->txn);
+		code = code == MDB_PANIC ? move_snapshot(env, snapshot) : code;
 		if (code != 0) {
 			(void)pthread_mutex_lock(&env->pool_mutex);
 			snapshot->next = env->idle;

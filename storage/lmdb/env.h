@@ -48,6 +48,11 @@ struct env {
 	struct snapshot *idle;
 	struct snapshot *all[ENV_READERS_MAX];
 	_Atomic uint32_t all_count;
+	/* Opened beside `mdb` when it gave up, for reading only: see env_snapshot_begin(). Set
+	 * once, under pool_mutex. */
+	_Atomic(MDB_env *) second;
+	char *dir;
+	uint64_t map_bytes;
 	uint64_t reserved_bytes; /* the file is allocated up to here; settler only */
 };
 
@@ -63,8 +68,18 @@ void env_close(struct env *env);
  */
 void env_on_damage(struct env *env, void (*damaged)(const char *what));
 
-/* Begins a snapshot. End it with env_snapshot_end() in the same slice of work. ANNALS_E_IO,
- * ANNALS_E_NO_MEMORY. Any thread. */
+/*
+ * Begins a snapshot. End it with env_snapshot_end() in the same slice of work. ANNALS_E_IO,
+ * ANNALS_E_NO_MEMORY. Any thread.
+ *
+ * When LMDB could not write its meta page it refuses everything in this process from then on
+ * (MDB_PANIC), reads too. What the last good commit left is intact, for LMDB writes no page of it
+ * again; so the file is opened a second time, for reading only and without LMDB's locks, and
+ * snapshots begin there. That is safe because nobody writes any more: env_begin() goes on failing
+ * until the store is opened again. LMDB's rule against opening a file twice is about its lock
+ * file, which the second opening leaves alone. struct store_map does not know the second map:
+ * damage in it is told from others by LMDB's code alone.
+ */
 int env_snapshot_begin(struct env *env, struct snapshot **ret, struct error *err) ANNALS_MUST_CHECK;
 void env_snapshot_end(struct env *env, struct snapshot *snapshot);
 /* The snapshot's cursor on a table. */
