@@ -15,6 +15,7 @@ struct change {
 	struct webhook webhook;
 	struct buf row; /* as it was */
 	bool existed, deletes;
+	struct server *counted_by; /* in webhooks_begun; or NULL */
 };
 
 static void change_free(void *work)
@@ -22,6 +23,9 @@ static void change_free(void *work)
 	struct change *change = work;
 	webhook_release(&change->webhook);
 	buf_release(&change->row);
+	if (change->counted_by != NULL) {
+		(void)atomic_fetch_sub(&change->counted_by->webhooks_begun, 1);
+	}
 	free(change);
 }
 
@@ -311,11 +315,19 @@ static void put_group(struct http_request *request)
 static int count_webhooks(struct http_request *request, struct error *err)
 {
 	struct listing listing = {.request = request};
+	struct change *change = request->work;
+	struct server *server = http_loop(request)->server;
 	const uint64_t most = http_loop(request)->options->webhooks_max;
+	/* Announced before it looks: of requests at the same time the later one counts the earlier
+	 * one, as begun or as a row. */
+	const size_t begun = atomic_fetch_add(&server->webhooks_begun, 1);
+	change->counted_by = server;
 	const int status = list_rows(&listing, bytes_of(NULL, 0), 0, err);
-	if (status == 0 && listing.count >= most) {
+	if (status == 0 && listing.count + begun >= most) {
 		return error_fail(err, ANNALS_E_LIMIT,
-			"there are %zu webhooks, which is what webhooks-max allows", listing.count);
+			"there are %zu webhooks and %zu are being made, which is what webhooks-max "
+			"allows",
+			listing.count, begun);
 	}
 	return status;
 }

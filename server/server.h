@@ -28,6 +28,7 @@ struct server {
 	unsigned loop_count;
 	atomic_int state;                /* enum server_state; any thread reads */
 	atomic_uint connections;         /* open on all loops, against connections-max */
+	atomic_uint webhooks_begun;      /* by requests under way, against webhooks-max */
 	uint64_t started_us;             /* wall clock */
 	char uuid[37];                   /* of the store; constant once started */
 	uint16_t http_port, binary_port; /* where it really listens; 0 = not */

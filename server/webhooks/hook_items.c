@@ -176,7 +176,11 @@ static void judged(struct hook_item *item)
 		delay_us = 0; /* cut off */
 	}
 	note_exchange(hook, exchange, outcomes[verdict], now_us);
-	(void)settle(hook, verdict == WEBHOOK_DONE ? SETTLE_ACKNOWLEDGE : SETTLE_REFUSE,
+	/* "Too many requests" says nothing about the event: no attempt. */
+	(void)settle(hook,
+		verdict == WEBHOOK_DONE        ? SETTLE_ACKNOWLEDGE
+		: exchange->http_status == 429 ? SETTLE_RETURN
+					       : SETTLE_REFUSE,
 		&item->lease, 1, delay_us, exchange->text, item);
 }
 

@@ -387,6 +387,10 @@ static int settle_one(struct group *group, const struct settle_request *request,
 			now_us + (request->time_us == 0 ? group->config.lease_us
 							: request->time_us));
 		break;
+	case SETTLE_RETURN:
+		status = progress_return(
+			progress, entry->offset, entry->lease, now_us, request->time_us);
+		break;
 	default:
 		status = progress_refuse(progress, entry->offset, entry->lease, now_us,
 			request->time_us, request->kind == SETTLE_PARK);
@@ -407,8 +411,8 @@ void delivery_settle(struct delivery *delivery, struct settle_request *request)
 	if (request->entry_count == 0 || request->entry_count > SETTLE_ENTRIES_MAX ||
 		(request->kind == SETTLE_EXTEND && request->time_us != 0 &&
 			(request->time_us < LEASE_US_MIN || request->time_us > LEASE_US_MAX)) ||
-		(request->kind == SETTLE_REFUSE && request->time_us != TIME_NEVER &&
-			request->time_us > DELAY_US_MAX)) {
+		((request->kind == SETTLE_REFUSE || request->kind == SETTLE_RETURN) &&
+			request->time_us != TIME_NEVER && request->time_us > DELAY_US_MAX)) {
 		delivery_answer(delivery, &request->delivery, ANNALS_E_INVALID,
 			"1 to %u leases, extended by 1 ms to 12 h, refused for at most 30 days",
 			SETTLE_ENTRIES_MAX);

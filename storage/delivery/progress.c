@@ -315,6 +315,37 @@ static uint64_t backoff_us(const struct progress_settings *settings, uint32_t at
 	return ANNALS_MIN(delay, settings->backoff_max_us);
 }
 
+/* It is nobody's until the delay is over. */
+static void put_back(struct progress *progress, uint32_t index, uint64_t now_us, uint64_t delay_us)
+{
+	struct item *item = item_at(progress, index);
+
+	delay_us =
+		delay_us == TIME_NEVER ? backoff_us(progress->settings, item->attempts) : delay_us;
+	progress_set_state(progress, index, ITEM_READY);
+	drop_member(progress, item);
+	if (delay_us > 0) {
+		item->due_us = now_us + ANNALS_MIN(delay_us, TIME_NEVER - 1 - now_us);
+		progress_set_state(progress, index, ITEM_DELAYED);
+	}
+	touch(progress, index);
+}
+
+int progress_return(struct progress *progress, uint64_t offset, uint64_t lease, uint64_t now_us,
+	uint64_t delay_us)
+{
+	uint32_t index = find_lease(progress, offset, lease);
+	struct item *item = index == 0 ? NULL : item_at(progress, index);
+
+	if (item == NULL || item->state != ITEM_LEASED) {
+		return ANNALS_E_LEASE_LOST;
+	}
+	tell(progress, PROGRESS_LEFT, index);
+	item->attempts -= item->attempts > 0 ? 1 : 0;
+	put_back(progress, index, now_us, delay_us);
+	return 0;
+}
+
 int progress_refuse(struct progress *progress, uint64_t offset, uint64_t lease, uint64_t now_us,
 	uint64_t delay_us, bool at_once)
 {
@@ -329,15 +360,7 @@ int progress_refuse(struct progress *progress, uint64_t offset, uint64_t lease, 
 		park(progress, index);
 		return 0;
 	}
-	delay_us =
-		delay_us == TIME_NEVER ? backoff_us(progress->settings, item->attempts) : delay_us;
-	progress_set_state(progress, index, ITEM_READY);
-	drop_member(progress, item);
-	if (delay_us > 0) {
-		item->due_us = now_us + ANNALS_MIN(delay_us, TIME_NEVER - 1 - now_us);
-		progress_set_state(progress, index, ITEM_DELAYED);
-	}
-	touch(progress, index);
+	put_back(progress, index, now_us, delay_us);
 	return 0;
 }
 

@@ -174,6 +174,9 @@ int progress_acknowledge(
 /* delay_us TIME_NEVER: the settings' back-off. `park`: at once, whatever the limit of attempts. */
 int progress_refuse(struct progress *progress, uint64_t offset, uint64_t lease, uint64_t now_us,
 	uint64_t delay_us, bool park) ANNALS_MUST_CHECK;
+/* As refusing, but the delivery is no attempt and nothing is parked. */
+int progress_return(struct progress *progress, uint64_t offset, uint64_t lease, uint64_t now_us,
+	uint64_t delay_us) ANNALS_MUST_CHECK;
 int progress_extend(struct progress *progress, uint64_t offset, uint64_t lease,
 	uint64_t deadline_us) ANNALS_MUST_CHECK;
 

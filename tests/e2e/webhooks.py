@@ -251,7 +251,7 @@ def test_gone_and_resume():
 def test_throttled():
     topic("throttled", 6, keys=6)
     receiver.rules["/throttled"] = lambda delivery, number: (429, {"Retry-After": "2"}) if number == 1 else (200, {})
-    put("throttled", concurrency=1)
+    put("throttled", concurrency=1, attemptsMax=1)  # a 429 is no attempt: nothing is parked
     until(lambda: len(first_done("/throttled")) == 6, "all after the pause")
     got = receiver.got("/throttled")
     check(got[1].at - got[0].at > 1.9, "Retry-After", got[1].at - got[0].at)

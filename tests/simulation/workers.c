@@ -156,6 +156,7 @@ static void take_done(struct event *event, const struct asked *asked)
 		event->deadline_us = all.host.now_us() + 1; /* at least the turn it came in */
 		return;
 	case SETTLE_REFUSE:
+	case SETTLE_RETURN:
 		break;
 	}
 	event->deadline_us = 0;

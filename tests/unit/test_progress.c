@@ -130,6 +130,36 @@ START_TEST(test_progress_backs_off_and_parks)
 }
 END_TEST
 
+/* Given back for a while: however often, it is no attempt, and never parked. */
+START_TEST(test_progress_return_is_no_attempt)
+{
+	struct fixture f;
+	struct lease lease;
+
+	fixture_init(&f);
+	ck_assert_int_eq(progress_offer(&f.progress, 0, 5, f.member, 0, 100, &lease), 1);
+	for (unsigned i = 0; i < 20; i++) {
+		const uint64_t now_us = i * 50;
+		const uint64_t lost = lease.lease + 1;
+		ck_assert_uint_eq(lease.attempts, 1);
+		ck_assert_uint_eq(member_names_held(&f.names, f.member), 1);
+		ck_assert_int_eq(
+			progress_return(&f.progress, 0, lost, now_us, 50), ANNALS_E_LEASE_LOST);
+		ck_assert_int_eq(progress_return(&f.progress, 0, lease.lease, now_us, 50), 0);
+		ck_assert_int_eq(progress_return(&f.progress, 0, lease.lease, now_us, 50),
+			ANNALS_E_LEASE_LOST);
+		ck_assert_uint_eq(member_names_held(&f.names, f.member), 0);
+		ck_assert_uint_eq(progress_next_timer(&f.progress), now_us + 50);
+		ck_assert_uint_eq(progress_run_timers(&f.progress, now_us + 50, 9), 1);
+		ck_assert_int_eq(progress_lease_ready(
+					 &f.progress, f.member, now_us + 50, now_us + 150, &lease),
+			1);
+	}
+	ck_assert_uint_eq(f.progress.counts[ITEM_PARKED], 0);
+	fixture_release(&f);
+}
+END_TEST
+
 START_TEST(test_progress_bounds_its_window)
 {
 	struct fixture f;
@@ -581,6 +611,7 @@ int main(void)
 	tcase_add_test(rules, test_progress_fences_old_leases);
 	tcase_add_test(rules, test_progress_takes_a_late_acknowledgement);
 	tcase_add_test(rules, test_progress_backs_off_and_parks);
+	tcase_add_test(rules, test_progress_return_is_no_attempt);
 	tcase_add_test(rules, test_progress_bounds_its_window);
 	tcase_add_test(rules, test_progress_refuses_damaged_rows);
 	tcase_add_loop_test(model, test_progress_random_schedules, 0, 4);

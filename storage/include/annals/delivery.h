@@ -181,7 +181,9 @@ struct poll_request { /* DELIVERY_POLL */
 };
 void poll_request_release(struct poll_request *request);
 
-enum settle_kind { SETTLE_ACKNOWLEDGE, SETTLE_REFUSE, SETTLE_EXTEND, SETTLE_PARK };
+/* RETURN: as REFUSE, but the delivery does not count as an attempt: who it was for could not take
+ * it. */
+enum settle_kind { SETTLE_ACKNOWLEDGE, SETTLE_REFUSE, SETTLE_EXTEND, SETTLE_PARK, SETTLE_RETURN };
 struct settle_entry {
 	uint32_t topic_id, partition;
 	uint64_t offset, lease;
@@ -192,9 +194,9 @@ struct settle_entry {
 struct settle_request { /* DELIVERY_SETTLE: each entry for itself; the request's status is 0 */
 	struct delivery_request delivery;
 	enum settle_kind kind;
-	uint64_t time_us; /* refuse: delay, UINT64_MAX = the group's back-off; extend: from now, 0
-			     = the group's */
-	struct bytes reason; /* refuse, park: at most REASON_BYTES_MAX are kept; borrowed */
+	uint64_t time_us; /* refuse, return: delay, UINT64_MAX = the group's back-off; extend: from
+			     now, 0 = the group's */
+	struct bytes reason; /* refuse, return, park: at most REASON_BYTES_MAX are kept; borrowed */
 	struct settle_entry *entries; /* borrowed */
 	size_t entry_count;
 	/* results */
