@@ -49,31 +49,44 @@ struct workers {
 	atomic_bool failed;
 };
 
+static bool goes_on(const struct workers *workers)
+{
+	return !workers->failed && workers->acknowledged < workers->options->events;
+}
+
+/* With --in-flight 1 a request after the other, else an acknowledgement and the next poll at once.
+ */
 static int work(struct workers *workers, struct annals_client *client, const char *member)
 {
-	struct annals_lease *leases = calloc(workers->options->batch, sizeof(*leases));
+	const uint32_t batch = (uint32_t)workers->options->batch;
+	struct annals_lease *leases = calloc(batch, sizeof(*leases));
 	struct annals_error error;
+	size_t count = 0;
 	int status = leases ? ANNALS_OK : ANNALS_E_NO_MEMORY;
-	while (status == ANNALS_OK && !workers->failed &&
-		workers->acknowledged < workers->options->events) {
-		struct annals_deliveries events;
-		size_t lost;
-		status = annals_group_poll(client, workers->group, member,
-			(uint32_t)workers->options->batch, 0, 10, WAIT_MS, &events, &error);
+	while (status == ANNALS_OK && (count > 0 || goes_on(workers))) {
+		struct annals_deliveries events = {0};
+		size_t lost = 0;
+		const bool at_once = workers->options->in_flight > 1 && goes_on(workers);
+		if (count == 0) {
+			status = annals_group_poll(client, workers->group, member, batch, 0, 10,
+				WAIT_MS, &events, &error);
+		} else if (at_once) {
+			status = annals_group_acknowledge_and_poll(client, workers->group, leases,
+				count, member, batch, 0, 10, WAIT_MS, &lost, &events, &error);
+		} else {
+			status = annals_group_acknowledge(
+				client, workers->group, leases, count, WAIT_MS, &lost, &error);
+		}
 		if (status != ANNALS_OK) {
 			break;
 		}
+		atomic_fetch_add(&workers->acknowledged, count - lost);
+		atomic_fetch_add(&workers->polls, count > 0 ? 1 : 0);
 		for (size_t i = 0; i < events.count; i++) {
 			leases[i] = events.deliveries[i].lease;
 		}
-		const size_t count = events.count;
+		count = events.count;
 		annals_deliveries_release(&events);
-		if (count > 0) {
-			status = annals_group_acknowledge(
-				client, workers->group, leases, count, WAIT_MS, &lost, &error);
-			atomic_fetch_add(&workers->acknowledged, count - lost);
-			atomic_fetch_add(&workers->polls, 1);
-		}
 	}
 	free(leases);
 	return status == ANNALS_OK ? 0 : fail(&error);

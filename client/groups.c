@@ -4,25 +4,42 @@
 #include <annals/batch.h>
 #include <stdlib.h>
 
-static int call(struct annals_client *client, enum frame_operation operation,
-	const ProtobufCMessage *request, const ProtobufCMessageDescriptor *answer, int timeout_ms,
-	ProtobufCMessage **ret, struct buf *ret_data, struct annals_error *error)
+static int call_start(struct annals_client *client, enum frame_operation operation,
+	const ProtobufCMessage *request, int timeout_ms, struct call **ret,
+	struct annals_error *error)
 {
 	struct buf control = BUF_INIT;
-	struct buf result ANNALS_CLEANUP(buf_release) = BUF_INIT;
 	if (buf_reserve(&control, protobuf_c_message_get_packed_size(request) + 1) != ANNALS_OK) {
 		return client_error(error, ANNALS_E_NO_MEMORY, "no memory for a request");
 	}
 	control.size = protobuf_c_message_pack(request, control.data);
-	int status = request_call_data(
-		client, operation, &control, NULL, timeout_ms, &result, ret_data, error);
+	int status = request_call_start(client, operation, &control, NULL, timeout_ms, ret, error);
 	buf_release(&control);
+	return status;
+}
+
+static int call_finish(struct annals_client *client, struct call *call,
+	const ProtobufCMessageDescriptor *answer, ProtobufCMessage **ret, struct buf *ret_data,
+	struct annals_error *error)
+{
+	struct buf result ANNALS_CLEANUP(buf_release) = BUF_INIT;
+	int status = request_call_finish(client, call, &result, ret_data, error);
 	if (status != ANNALS_OK) {
 		return status;
 	}
 	*ret = protobuf_c_message_unpack(answer, NULL, result.size, result.data);
 	return *ret ? ANNALS_OK
 		    : client_error(error, ANNALS_E_MALFORMED, "the server's answer is malformed");
+}
+
+static int call(struct annals_client *client, enum frame_operation operation,
+	const ProtobufCMessage *request, const ProtobufCMessageDescriptor *answer, int timeout_ms,
+	ProtobufCMessage **ret, struct buf *ret_data, struct annals_error *error)
+{
+	struct call *started;
+	int status = call_start(client, operation, request, timeout_ms, &started, error);
+	return status != ANNALS_OK ? status
+				   : call_finish(client, started, answer, ret, ret_data, error);
 }
 
 /* ---- Settings ---- */
@@ -218,20 +235,26 @@ static int fill(struct annals_deliveries *ret, ProtobufCMessage *message,
 	return ANNALS_OK;
 }
 
-int annals_group_poll(struct annals_client *client, const char *group, const char *member,
-	uint32_t max, uint64_t lease_us, uint32_t wait_ms, int timeout_ms,
-	struct annals_deliveries *ret_deliveries, struct annals_error *error)
+static int poll_start(struct annals_client *client, const char *group, const char *member,
+	uint32_t max, uint64_t lease_us, uint32_t wait_ms, int timeout_ms, struct call **ret,
+	struct annals_error *error)
 {
 	Annals__V1__GroupPollRequest request = ANNALS__V1__GROUP_POLL_REQUEST__INIT;
-	struct buf data ANNALS_CLEANUP(buf_release) = BUF_INIT;
 	request.group = control_text(group);
 	request.member = control_text(member);
 	request.events_max = max;
 	request.lease_us = lease_us;
 	request.wait_us = (uint64_t)wait_ms * 1000;
+	return call_start(client, FRAME_GROUP_POLL, &request.base, timeout_ms, ret, error);
+}
+
+static int poll_finish(struct annals_client *client, struct call *call,
+	struct annals_deliveries *ret_deliveries, struct annals_error *error)
+{
+	struct buf data ANNALS_CLEANUP(buf_release) = BUF_INIT;
 	ProtobufCMessage *answer;
-	int status = call(client, FRAME_GROUP_POLL, &request.base,
-		&annals__v1__group_poll_response__descriptor, timeout_ms, &answer, &data, error);
+	int status = call_finish(
+		client, call, &annals__v1__group_poll_response__descriptor, &answer, &data, error);
 	if (status != ANNALS_OK) {
 		return status;
 	}
@@ -245,10 +268,20 @@ int annals_group_poll(struct annals_client *client, const char *group, const cha
 	return status;
 }
 
+int annals_group_poll(struct annals_client *client, const char *group, const char *member,
+	uint32_t max, uint64_t lease_us, uint32_t wait_ms, int timeout_ms,
+	struct annals_deliveries *ret_deliveries, struct annals_error *error)
+{
+	struct call *call;
+	int status =
+		poll_start(client, group, member, max, lease_us, wait_ms, timeout_ms, &call, error);
+	return status != ANNALS_OK ? status : poll_finish(client, call, ret_deliveries, error);
+}
+
 /* ---- Answers to deliveries ---- */
 
-static int settle(struct annals_client *client, Annals__V1__GroupSettleRequest *request,
-	const struct annals_lease *leases, size_t count, int timeout_ms, size_t *ret_lost,
+static int settle_start(struct annals_client *client, Annals__V1__GroupSettleRequest *request,
+	const struct annals_lease *leases, size_t count, int timeout_ms, struct call **ret,
 	struct annals_error *error)
 {
 	Annals__V1__GroupLease *list = calloc(count + 1, sizeof(*list));
@@ -265,25 +298,79 @@ static int settle(struct annals_client *client, Annals__V1__GroupSettleRequest *
 		request->lease[i] = &list[i];
 	}
 	request->n_lease = count;
-	ProtobufCMessage *answer;
 	if (status == ANNALS_OK) {
-		status = control_call(client, FRAME_GROUP_SETTLE, &request->base,
-			&annals__v1__group_settle_response__descriptor, timeout_ms, &answer, error);
-	}
-	if (status == ANNALS_OK) {
-		size_t lost =
-			((const Annals__V1__GroupSettleResponse *)(const void *)answer)->n_lost;
-		if (ret_lost) {
-			*ret_lost = lost;
-		}
-		protobuf_c_message_free_unpacked(answer, NULL);
-		if (lost == count) {
-			status = client_error(
-				error, ANNALS_E_LEASE_LOST, "none of the leases is held any more");
-		}
+		status = call_start(
+			client, FRAME_GROUP_SETTLE, &request->base, timeout_ms, ret, error);
 	}
 	free(request->lease);
 	free(list);
+	return status;
+}
+
+static int settle_finish(struct annals_client *client, struct call *call, size_t count,
+	size_t *ret_lost, struct annals_error *error)
+{
+	ProtobufCMessage *answer;
+	int status = call_finish(
+		client, call, &annals__v1__group_settle_response__descriptor, &answer, NULL, error);
+	if (status != ANNALS_OK) {
+		return status;
+	}
+	const size_t lost = ((const Annals__V1__GroupSettleResponse *)(const void *)answer)->n_lost;
+	if (ret_lost) {
+		*ret_lost = lost;
+	}
+	protobuf_c_message_free_unpacked(answer, NULL);
+	return lost < count ? ANNALS_OK
+			    : client_error(error, ANNALS_E_LEASE_LOST,
+				      "none of the leases is held any more");
+}
+
+static int settle(struct annals_client *client, Annals__V1__GroupSettleRequest *request,
+	const struct annals_lease *leases, size_t count, int timeout_ms, size_t *ret_lost,
+	struct annals_error *error)
+{
+	struct call *call;
+	int status = settle_start(client, request, leases, count, timeout_ms, &call, error);
+	return status != ANNALS_OK ? status : settle_finish(client, call, count, ret_lost, error);
+}
+
+int annals_group_acknowledge_and_poll(struct annals_client *client, const char *group,
+	const struct annals_lease *leases, size_t count, const char *member, uint32_t max,
+	uint64_t lease_us, uint32_t wait_ms, int timeout_ms, size_t *ret_lost,
+	struct annals_deliveries *ret_deliveries, struct annals_error *error)
+{
+	Annals__V1__GroupSettleRequest request = ANNALS__V1__GROUP_SETTLE_REQUEST__INIT;
+	struct annals_deliveries deliveries;
+	struct call *settling, *polling;
+	size_t lost = 0;
+	request.group = control_text(group);
+	int status = settle_start(client, &request, leases, count, timeout_ms, &settling, error);
+	if (status != ANNALS_OK) {
+		return status;
+	}
+	status = poll_start(
+		client, group, member, max, lease_us, wait_ms, timeout_ms, &polling, error);
+	if (status != ANNALS_OK) {
+		struct annals_error ignored;
+		(void)settle_finish(client, settling, count, NULL, &ignored);
+		return status;
+	}
+	status = settle_finish(client, settling, count, &lost, error);
+	if (status != ANNALS_OK && status != ANNALS_E_LEASE_LOST) {
+		struct annals_error ignored;
+		if (poll_finish(client, polling, &deliveries, &ignored) == ANNALS_OK) {
+			annals_deliveries_release(&deliveries);
+		}
+		return status;
+	}
+	status = poll_finish(client, polling, &deliveries, error);
+	if (status == ANNALS_OK) {
+		*ret_deliveries = deliveries;
+		if (ret_lost) {
+			*ret_lost = lost;
+		}
+	}
 	return status;
 }
 

@@ -174,6 +174,17 @@ bool request_cancel(
 int request_call_data(struct annals_client *client, enum frame_operation operation,
 	struct buf *control, struct buf *body, int timeout_ms, struct buf *ret_control,
 	struct buf *ret_data, struct annals_error *error);
+/*
+ * The same in two steps, so that several are under way at once. After a start that succeeded the
+ * call must be finished, once; nothing else releases it. Calls of one thread reach the server in
+ * the order of their starts, as long as the connection holds.
+ */
+struct call;
+int request_call_start(struct annals_client *client, enum frame_operation operation,
+	struct buf *control, struct buf *body, int timeout_ms, struct call **ret,
+	struct annals_error *error) ANNALS_MUST_CHECK;
+int request_call_finish(struct annals_client *client, struct call *call, struct buf *ret_control,
+	struct buf *ret_data, struct annals_error *error) ANNALS_MUST_CHECK;
 /* Without data in the answer. */
 int request_call(struct annals_client *client, enum frame_operation operation, struct buf *control,
 	struct buf *body, int timeout_ms, struct buf *ret_control,

@@ -72,6 +72,7 @@ struct call {
 	struct annals_client *client;
 	struct buf body, answer, answer_data;
 	struct bytes data;
+	int timeout_ms;
 	bool done, abandoned; /* under client->lock */
 	int status;
 	struct annals_error error;
@@ -138,9 +139,9 @@ int request_call(struct annals_client *client, enum frame_operation operation, s
 		client, operation, control, body, timeout_ms, ret_control, NULL, error);
 }
 
-int request_call_data(struct annals_client *client, enum frame_operation operation,
-	struct buf *control, struct buf *body, int timeout_ms, struct buf *ret_control,
-	struct buf *ret_data, struct annals_error *error)
+int request_call_start(struct annals_client *client, enum frame_operation operation,
+	struct buf *control, struct buf *body, int timeout_ms, struct call **ret,
+	struct annals_error *error)
 {
 	if (client_on_io_side(client)) {
 		return client_error(
@@ -161,8 +162,17 @@ int request_call_data(struct annals_client *client, enum frame_operation operati
 		call->request.data = &call->data;
 		call->request.data_count = 1;
 	}
+	call->timeout_ms = timeout_ms;
 	call->request.deadline_ns = deadline_after_ms(timeout_ms);
 	request_submit(client, &call->request);
+	*ret = call;
+	return ANNALS_OK;
+}
+
+int request_call_finish(struct annals_client *client, struct call *call, struct buf *ret_control,
+	struct buf *ret_data, struct annals_error *error)
+{
+	const int timeout_ms = call->timeout_ms; /* who gives up has no call any more */
 	if (!call_wait(client, call)) {
 		return client_error(error, ANNALS_E_TIMEOUT, "no answer within %d ms", timeout_ms);
 	}
@@ -181,4 +191,15 @@ int request_call_data(struct annals_client *client, enum frame_operation operati
 	}
 	call_free(call);
 	return status;
+}
+
+int request_call_data(struct annals_client *client, enum frame_operation operation,
+	struct buf *control, struct buf *body, int timeout_ms, struct buf *ret_control,
+	struct buf *ret_data, struct annals_error *error)
+{
+	struct call *call;
+	int status = request_call_start(client, operation, control, body, timeout_ms, &call, error);
+	return status != ANNALS_OK
+		       ? status
+		       : request_call_finish(client, call, ret_control, ret_data, error);
 }

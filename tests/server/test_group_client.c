@@ -360,6 +360,54 @@ START_TEST(test_group_client_transacts)
 }
 END_TEST
 
+START_TEST(test_group_client_acknowledges_and_polls_at_once)
+{
+	const struct annals_group_settings settings = {
+		.mode = ANNALS_GROUP_BY_EVENT, .topics = topics, .topic_count = 2};
+	struct annals_deliveries events;
+	struct annals_group_status status;
+	struct annals_lease lease;
+	size_t lost = 7;
+
+	for (unsigned i = 0; i < 4; i++) {
+		append_one("u", 0, "e");
+	}
+	ck_assert_int_eq(annals_group_put(client, "w", &settings, WAIT_MS, NULL, &error), 0);
+	ck_assert_int_eq(
+		annals_group_poll(client, "w", "m", 1, 0, 100, WAIT_MS, &events, &error), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		ck_assert_uint_eq(events.count, 1);
+		ck_assert_uint_eq(events.deliveries[0].event.offset, i);
+		lease = events.deliveries[0].lease;
+		annals_deliveries_release(&events);
+		ck_assert_int_eq(annals_group_acknowledge_and_poll(client, "w", &lease, 1, "m", 1,
+					 0, 100, WAIT_MS, &lost, &events, &error),
+			0);
+		ck_assert_uint_eq(lost, 0);
+	}
+	annals_deliveries_release(&events);
+	lease.offset++; /* the one that is in work, by a number that is not its own */
+	lease.lease += 7;
+	/* A lease that is not held keeps nobody from the next events. */
+	ck_assert_int_eq(annals_group_acknowledge_and_poll(client, "w", &lease, 1, "m", 1, 0, 0,
+				 WAIT_MS, &lost, &events, &error),
+		0);
+	ck_assert_uint_eq(lost, 1);
+	ck_assert_uint_eq(events.count, 0); /* the last one is leased */
+	annals_deliveries_release(&events);
+	ck_assert_int_eq(annals_group_describe(client, "w", WAIT_MS, &status, &error), 0);
+	ck_assert_uint_eq(status.in_flight, 1);
+	ck_assert_uint_eq(status.lag, 1);
+	annals_group_status_release(&status);
+	ck_assert_int_eq(annals_group_acknowledge_and_poll(client, "none", &lease, 1, "m", 1, 0, 0,
+				 WAIT_MS, &lost, &events, &error),
+		ANNALS_E_UNKNOWN_GROUP);
+	ck_assert_int_eq(annals_group_acknowledge_and_poll(client, "w", &lease, 1, "m", 2000, 0, 0,
+				 WAIT_MS, &lost, &events, &error),
+		ANNALS_E_INVALID);
+}
+END_TEST
+
 /* The outputs were stored before by somebody else: the acknowledgement and the checkpoint hold all
  * the same. */
 START_TEST(test_group_client_transacts_known_outputs)
@@ -498,4 +546,5 @@ SUITE_MAIN("group_client", setup, teardown, test_group_client_rebalances_exactly
 	test_group_client_takes_over, test_group_client_heartbeats_while_it_handles,
 	test_group_client_fences, test_group_client_transacts,
 	test_group_client_transacts_known_outputs, test_group_client_names_the_lost_range,
-	test_group_client_begins_anew_with_the_topic)
+	test_group_client_begins_anew_with_the_topic,
+	test_group_client_acknowledges_and_polls_at_once)

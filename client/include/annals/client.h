@@ -873,6 +873,17 @@ ANNALS_API int annals_group_poll(struct annals_client *client, const char *group
 ANNALS_API int annals_group_acknowledge(struct annals_client *client, const char *group,
 	const struct annals_lease *leases, size_t count, int timeout_ms, size_t *ret_lost,
 	struct annals_error *error);
+/*
+ * Both at once: the requests are sent one behind the other, so that they share a commit and a
+ * round trip. It comes back when both are answered, so with wait_ms it may take as long to learn
+ * that the acknowledgement arrived. *ret_lost (may be NULL) is `count` when none of the leases was
+ * held; that is no error here. Errors are those of either; then it is unknown whether the leases
+ * are acknowledged, and events that the poll took come again when their leases end.
+ */
+ANNALS_API int annals_group_acknowledge_and_poll(struct annals_client *client, const char *group,
+	const struct annals_lease *leases, size_t count, const char *member, uint32_t max,
+	uint64_t lease_us, uint32_t wait_ms, int timeout_ms, size_t *ret_lost,
+	struct annals_deliveries *ret_deliveries, struct annals_error *error);
 /* delay_us UINT64_MAX: the group's back-off. park: at once. reason: at most 512 bytes, may be NULL.
  */
 ANNALS_API int annals_group_refuse(struct annals_client *client, const char *group,
