@@ -9,6 +9,7 @@
 #include "completion.h"
 #include "facts.h"
 
+#include <annals/fault.h>
 #include <stdlib.h>
 
 struct chain {
@@ -254,7 +255,9 @@ static int place(struct chain *chain)
 		placed[0]->request->rows = first->rows;
 		placed[0]->request->row_count = first->row_count;
 	}
+	ANNALS_FAULT("chain.before_place");
 	status = admission_place(placed, count);
+	ANNALS_FAULT("chain.after_place");
 	if (chain->stored[0] && first->row_count > 0) {
 		placed[0]->request->rows = NULL;
 		placed[0]->request->row_count = 0;

@@ -204,6 +204,7 @@ static void submit_commit(struct delivery *delivery)
 		.changes = delivery->committing_changes,
 		.change_count = delivery->committing.count};
 	list_init(&delivery->commit.base.node);
+	ANNALS_FAULT("delivery.before_commit");
 	status = store_submit(delivery->store, &delivery->commit.base, &err);
 	delivery->commit_in_flight = status == 0;
 	delivery->commit_refused = status != 0;
@@ -253,6 +254,7 @@ static void commit(struct delivery *delivery)
 static void commit_returned(struct delivery *delivery, int status)
 {
 	delivery->commit_in_flight = false;
+	ANNALS_FAULT("delivery.after_commit");
 	if (ANNALS_MUTATION("drop_refused_commits") && status == ANNALS_E_STORAGE_FULL) {
 		status = 0;
 	}
@@ -269,6 +271,7 @@ static void commit_returned(struct delivery *delivery, int status)
 		fail_stop(delivery, status, delivery->commit.base.error.text);
 		return;
 	}
+	ANNALS_FAULT("delivery.before_answer");
 	completion_push_all(&delivery->committing_answers);
 }
 

@@ -15,6 +15,7 @@
 #include "completion.h"
 #include "delivery_internal.h"
 
+#include <annals/fault.h>
 #include <annals/hash.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -530,6 +531,7 @@ void delivery_member_commit(struct delivery *delivery, struct member_commit_requ
 	base->queue = &delivery->completions;
 	base->arg = request;
 	list_init(&base->node);
+	ANNALS_FAULT("members.before_commit");
 	status = store_submit(delivery->store, base, &err);
 	if (status != 0) {
 		delivery_answer(delivery, &request->delivery, status, "%s", err.text);

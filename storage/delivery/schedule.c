@@ -5,6 +5,7 @@
 #include "index/entry.h"
 
 #include <annals/clock.h>
+#include <annals/fault.h>
 #include <annals/hash.h>
 #include <annals/thread.h>
 #include <stdio.h>
@@ -324,6 +325,7 @@ static bool start_requests(struct schedule *schedule)
 			.changes = schedule->changes,
 			.change_count = schedule->rows.count};
 		list_init(&schedule->commit.base.node);
+		ANNALS_FAULT("schedule.before_keep");
 		status = store_submit(schedule->store, &schedule->commit.base, &err);
 	}
 	if (status != 0) {
@@ -340,6 +342,7 @@ static int requests_returned(struct schedule *schedule)
 {
 	const int status = schedule->commit.base.status;
 
+	ANNALS_FAULT("schedule.after_keep");
 	free(schedule->changes);
 	schedule->changes = NULL;
 	if (status == 0) {

@@ -9,6 +9,7 @@
 
 #include <annals/clock.h>
 #include <annals/crc32c.h>
+#include <annals/fault.h>
 #include <annals/varint.h>
 #include <stdlib.h>
 
@@ -310,6 +311,7 @@ static int submit_rows(struct schedule *schedule, bool with_append)
 	base->queue = &schedule->completions;
 	base->status = 0;
 	list_init(&base->node);
+	ANNALS_FAULT("schedule.before_append");
 	return store_submit(schedule->store, base, NULL);
 }
 
@@ -400,6 +402,7 @@ int schedule_due_returned(struct schedule *schedule, struct store_request *reque
 	struct due_batch *due = &schedule->due;
 	int status = request->status;
 
+	ANNALS_FAULT("schedule.after_append");
 	free(schedule->changes);
 	schedule->changes = NULL;
 	if (is_for_good(status)) {

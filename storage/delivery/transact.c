@@ -8,6 +8,7 @@
 #include "completion.h"
 #include "delivery_internal.h"
 
+#include <annals/fault.h>
 #include <stdlib.h>
 
 static void answer_lost(
@@ -122,6 +123,7 @@ static int pass_on(struct delivery *delivery, struct transact_request *request, 
 	base->queue = &delivery->completions;
 	base->arg = request;
 	base->status = 0;
+	ANNALS_FAULT("transact.before_commit");
 	status = store_submit(delivery->store, base, err);
 	if (status == 0) {
 		delivery->transactions_in_flight++;
@@ -236,6 +238,7 @@ void delivery_transaction_done(struct delivery *delivery, struct transact_reques
 	struct list_node one;
 	bool stored;
 
+	ANNALS_FAULT("transact.after_commit");
 	delivery->transactions_in_flight--;
 	if (base->status == 0 && base != &request->rows.base && request->append->replayed) {
 		/* All of its events were stored before, and nothing was now. */

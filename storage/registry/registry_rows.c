@@ -1,6 +1,7 @@
 /* The registry's rows: see docs/disk-format.md. */
 #include "registry_internal.h"
 
+#include <annals/fault.h>
 #include <assert.h>
 #include <stdlib.h>
 
@@ -383,6 +384,7 @@ static int run_rows(struct registry *registry, struct rows_request *request, str
 	list_init(&request->base.node);
 	request->base.operation = STORE_ROWS;
 	request->base.queue = &registry->completions;
+	ANNALS_FAULT("registry.before_commit");
 	const int status = store_submit(registry->store, &request->base, err);
 	if (status != 0) {
 		return status;
@@ -393,6 +395,7 @@ static int run_rows(struct registry *registry, struct rows_request *request, str
 	}
 	registry->committed = false;
 	(void)pthread_mutex_unlock(&registry->mutex);
+	ANNALS_FAULT("registry.after_commit");
 	list_init(&done);
 	completion_queue_take(&registry->completions, &done);
 	return request->base.status == 0
