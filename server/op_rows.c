@@ -1,5 +1,7 @@
 #include "ops_internal.h"
 
+#include <annals/fault.h>
+
 struct op_rows *op_rows_new(struct loop *loop)
 {
 	return op_new(loop, OP_ROWS, sizeof(struct op_rows));
@@ -15,6 +17,7 @@ int op_rows_start(struct op_rows *rows, bool deletes, bool must_be_absent)
 	op_prepare(op, &rows->request.base, STORE_ROWS);
 	rows->request.changes = &rows->change;
 	rows->request.change_count = 1;
+	ANNALS_FAULT("rows.before_commit");
 	const int status = store_submit(op->loop->store, &rows->request.base, &op->error);
 	if (status != 0) {
 		return op_done_at_once(op, status);

@@ -62,6 +62,7 @@ static int start_workers(struct torture *torture, struct error *err)
 	add_workers(torture, WORKER_MIXER, options->mixers);
 	add_workers(torture, WORKER_HANDLER, options->handlers);
 	add_workers(torture, WORKER_GARDENER, 1);
+	add_workers(torture, WORKER_REGISTRAR, 1);
 	for (unsigned i = 0; i < torture->worker_count; i++) {
 		if (pthread_create(&torture->workers[i].thread, NULL, worker_main,
 			    &torture->workers[i]) != 0) {

@@ -545,6 +545,9 @@ void *worker_main(void *arg)
 	case WORKER_HANDLER:
 		handler_run(worker);
 		break;
+	case WORKER_REGISTRAR:
+		registrar_run(worker);
+		break;
 	case WORKER_GARDENER:
 		gardener_run(worker);
 		break;

@@ -33,6 +33,8 @@ void browser_run(struct worker *worker);
 void mixer_run(struct worker *worker);
 /* Of a member of a group that acknowledges and appends in one commit. */
 void handler_run(struct worker *worker);
+/* Of the one who registers schemas and changes a webhook. */
+void registrar_run(struct worker *worker);
 /* Of the one who makes, fills and deletes other topics. */
 void gardener_run(struct worker *worker);
 

@@ -13,7 +13,7 @@
 #define LEASES_MAX 32u
 #define POLL_EVENTS 20u
 #define POLL_WAIT_MS 50u
-#define SEEK_EVERY 60u                /* polls */
+#define SEEK_EVERY 60u                 /* polls */
 #define GROUP_NUMBER UINT64_C(1000000) /* above the committers' */
 
 struct lease {
