@@ -90,6 +90,7 @@ static void record_run(struct browser *browser, struct history_op *op, uint32_t 
 	op->parts = &part;
 	op->part_count = 1;
 	torture_record(browser->worker->torture, op);
+	op->parts = NULL;
 }
 
 /* A page without a filter has no gaps, in its direction. */

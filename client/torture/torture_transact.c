@@ -132,6 +132,7 @@ static void record_deliveries(struct handler *handler, struct history_op *op,
 	op->parts = parts;
 	op->part_count = (uint32_t)deliveries->count;
 	finish(handler, op, 0);
+	op->parts = NULL;
 }
 
 static void handle(struct handler *handler)

@@ -47,7 +47,14 @@ enum journal_result journal_open(const char *name, const struct journal_options 
 		return result;
 	}
 	assert(journal->ops == ops);
-	assert(journal->first_block <= journal->last_block);
+	if (journal->first_block > journal->last_block) { /* what is stored says so, not a caller */
+		error_fail(err, ANNALS_E_CORRUPT_DATA,
+			"the journal begins with block %llu, behind its last one, %llu",
+			(unsigned long long)journal->first_block,
+			(unsigned long long)journal->last_block);
+		ops->close(journal);
+		return JOURNAL_CORRUPT;
+	}
 	journal->failed = false;
 	ANNALS_FAULT("journal.after_open");
 	*ret = journal;

@@ -43,7 +43,8 @@ DEFECTS = [
         ("storage/log.c", "	status = status != 0 ? status : read_between(page, begin, stop, may_block);",
          "	status = status != 0 ? status : read_between(page, begin, stop > begin + 1 ? stop - 1 : stop, may_block);"))),
     ("retention_without_limit", "retention removes from topics that have none", "I12", (
-        ("storage/retention_plan.c", "	return limit > 0 && total >= piece", "	return (limit > 0 || total > 300) && total >= piece"),)),
+        ("storage/retention_plan.c", "	return limit > 0 && total >= piece", "	return (limit > 0 || total > 300) && total >= piece"),
+        ("storage/retention.c", "	return config->retention_age_us > 0 ||", "	return true || config->retention_age_us > 0 ||"))),
     ("last_block_ignored", "recovery leaves out the newest block of the journal", "I1", (
         ("storage/recovery.c", "status = publish_block(shard, number,", "status = number == shard->journal->last_block ? 0 : publish_block(shard, number,"),)),
     ("keys_forgotten", "an Idempotency-Key is not looked up", "I5", (

@@ -85,7 +85,7 @@ struct committing {
 static struct {
 	uint64_t seed, monotonic_ns;
 	struct random random;
-	char dir[64];
+	char dir[96];
 	struct store *store;
 	uint32_t topic_ids[TOPICS];
 	struct completion_queue queue;
@@ -718,14 +718,15 @@ static int remove_entry(const char *path, const struct stat *st, int type, struc
 	return remove(path);
 }
 
+/* Holds the directories of all seeds: what a seed that failed or crashed leaves goes with it. */
+static char all_dir[64];
+
 static void run_seed(uint64_t seed)
 {
-	const char *base = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
-
 	memset(&sim, 0, sizeof(sim));
 	sim.seed = seed;
 	sim.random.state = seed * 0x9e3779b97f4a7c15u + 1;
-	(void)snprintf(sim.dir, sizeof(sim.dir), "%s/annals-simulate-XXXXXX", base);
+	(void)snprintf(sim.dir, sizeof(sim.dir), "%s/seed-XXXXXX", all_dir);
 	if (mkdtemp(sim.dir) == NULL) {
 		fail("no directory: %s", strerror(errno));
 	}
@@ -804,6 +805,12 @@ int main(int argc, char **argv)
 		(void)fprintf(stderr, "simulate: 1 to 64 jobs\n");
 		return 2;
 	}
+	(void)snprintf(all_dir, sizeof(all_dir), "%s/annals-simulate-XXXXXX",
+		access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+	if (mkdtemp(all_dir) == NULL) {
+		perror("simulate: no directory");
+		return 2;
+	}
 	for (uint64_t job = 0; job < jobs; job++) {
 		pid_t child = fork();
 		if (child == 0) {
@@ -825,6 +832,7 @@ int main(int argc, char **argv)
 			failed++;
 		}
 	}
+	(void)nftw(all_dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 	(void)printf("%" PRIu64 " seeds from %" PRIu64 ": %s\n", seeds, first,
 		failed == 0 ? "no problem" : "PROBLEMS");
 	return failed == 0 ? 0 : 1;
