@@ -237,6 +237,8 @@ static void group_described(struct http_request *request)
 	http_json_time(&writer, "created", info->created_us);
 	if (info->config.mode == GROUP_BY_OFFSET) {
 		json_member_u64(&writer, "generation", info->generation);
+		json_member_u64(&writer, "lag", info->lag);
+		json_member_u64(&writer, "lagMs", info->lag_us / 1000);
 		write_members(&writer, describe);
 	} else {
 		json_member_u64(&writer, "lag", info->lag);

@@ -297,11 +297,31 @@ static int write_group_metric(void *arg, const struct group_info *info)
 		info->name, (unsigned long long)value);
 }
 
+static int write_lag_events(void *out, const struct group_lag *lag)
+{
+	return buf_printf(out, "annals_group_lag_events{group=\"%s\"} %llu\n", lag->name,
+		(unsigned long long)lag->lag);
+}
+
+static int write_lag_seconds(void *out, const struct group_lag *lag)
+{
+	return buf_printf(out, "annals_group_lag_seconds{group=\"%s\"} %.3f\n", lag->name,
+		(double)lag->lag_us / 1e6);
+}
+
+static int write_lags(struct buf *out, const struct server *server)
+{
+	TRY(head(out, "annals_group_lag_events", "gauge",
+		"Events that a group has not finished, or not committed."));
+	TRY(delivery_lags(server->delivery, write_lag_events, out));
+	TRY(head(out, "annals_group_lag_seconds", "gauge",
+		"Age of the oldest event that a group has not finished, or not committed."));
+	return delivery_lags(server->delivery, write_lag_seconds, out);
+}
+
 static int write_groups(struct buf *out, const struct server *server)
 {
 	static const struct group_metric metrics[] = {
-		{"annals_group_lag_events", "gauge", "Events that a group has not finished.",
-			offsetof(struct group_info, lag)},
 		{"annals_group_inflight", "gauge", "Events that members work on.",
 			offsetof(struct group_info, leased)},
 		{"annals_group_delayed", "gauge", "Refused events that come again later.",
@@ -333,7 +353,7 @@ static int write_groups(struct buf *out, const struct server *server)
 		TRY(head(out, metrics[i].name, metrics[i].type, metrics[i].help));
 		TRY(delivery_stats(server->delivery, write_group_metric, &writing));
 	}
-	return 0;
+	return write_lags(out, server);
 }
 
 /* ---- Delayed events ---- */

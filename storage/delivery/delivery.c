@@ -503,6 +503,7 @@ static bool turn(struct delivery *delivery, uint64_t *ret_next_us)
 	commit(delivery);
 	*ret_next_us = delivery->next_timer_us; /* the requests may have brought it nearer */
 	groups_publish(delivery);
+	groups_look_at_lag(delivery);
 	if (delivery->commit_refused) {
 		*ret_next_us = ANNALS_MIN(*ret_next_us, delivery->commit_retry_us);
 	}
@@ -544,6 +545,7 @@ static void release(struct delivery *delivery)
 	free(delivery->committing_changes);
 	batch_reader_release(&delivery->again);
 	free(delivery->published);
+	free(delivery->lags);
 	completion_queue_release(&delivery->completions);
 	(void)pthread_cond_destroy(&delivery->wake);
 	(void)pthread_mutex_destroy(&delivery->mutex);

@@ -161,6 +161,8 @@ struct delivery {
 	size_t inbox_count;
 	struct group_info *published;
 	size_t published_count;
+	struct group_lag *lags;
+	size_t lag_count;
 	/* the thread's */
 	struct completion_queue completions;
 	struct list_node groups;
@@ -183,7 +185,7 @@ struct delivery {
 	struct batch_reader again; /* for redeliveries */
 	struct group_partition *again_at;
 	uint64_t next_timer_us; /* no timer is due before */
-	uint64_t next_publish_us;
+	uint64_t next_publish_us, next_lag_us;
 	uint64_t next_check_us;  /* of partitions and topics */
 	uint64_t topics_removed; /* that were looked after */
 };
@@ -230,6 +232,17 @@ void group_delete(struct delivery *delivery, struct group_describe_request *requ
 /* group_describe.c */
 void group_describe(struct delivery *delivery, struct group_describe_request *request);
 void groups_publish(struct delivery *delivery);
+uint64_t group_partition_lag(struct group_partition *at);
+
+/* lag.c */
+/* Age of the oldest event that is not finished. */
+uint64_t group_partition_lag_us(struct group_partition *at);
+/* What the group has committed against the ends of the partitions. Errors of store_offset_list(),
+ * ANNALS_E_NO_MEMORY. */
+int group_lag_by_offset(
+	struct delivery *delivery, struct bytes group, struct group_lag *ret) ANNALS_MUST_CHECK;
+/* Every few seconds, for delivery_lags(). */
+void groups_look_at_lag(struct delivery *delivery);
 
 /* scan.c */
 /* The next event at or after `offset`: 1, 0 at the end, ANNALS_E_OFFSET_GONE with *ret_first,

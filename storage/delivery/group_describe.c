@@ -67,27 +67,9 @@ static void describe(struct group *group, struct group_info *info)
 	(void)pthread_mutex_unlock(&group->delivery->mutex);
 }
 
-/* Age of the oldest event that is not finished. */
-static uint64_t lag_us(struct group_partition *at)
+uint64_t group_partition_lag(struct group_partition *at)
 {
-	struct batch_reader reader = {0};
-	struct read_event event;
-	struct partition_info info;
-	uint64_t first, floor = progress_floor(&at->progress), age = 0;
-	uint64_t now_us = delivery_now_us(at->group->delivery);
-
-	if (store_partition_info(at->group->delivery->store, at->topic_id, at->partition, &info) ==
-			0 &&
-		floor < info.end_offset) {
-		floor = ANNALS_MAX(floor, info.first_offset);
-		batch_reader_reset(&reader);
-		if (batch_reader_next(&reader, at, floor, true, &event, &first) == 1 &&
-			event.recorded_us < now_us) {
-			age = now_us - event.recorded_us;
-		}
-		batch_reader_release(&reader);
-	}
-	return age;
+	return describe_partition(at).lag;
 }
 
 static int describe_one(struct group *group, struct group_describe_request *request)
@@ -101,9 +83,18 @@ static int describe_one(struct group *group, struct group_describe_request *requ
 	}
 	LIST_FOR_EACH (node, &group->partitions) {
 		struct group_partition *at = LIST_ENTRY(node, struct group_partition, node);
-		uint64_t age = lag_us(at);
+		uint64_t age = group_partition_lag_us(at);
 		request->partitions[request->partition_count++] = describe_partition(at);
 		request->groups[0].lag_us = ANNALS_MAX(request->groups[0].lag_us, age);
+	}
+	if (group->config.mode == GROUP_BY_OFFSET) {
+		struct group_lag lag;
+		int status = group_lag_by_offset(group->delivery, bytes_text(group->name), &lag);
+		if (status != 0) {
+			return status;
+		}
+		request->groups[0].lag = lag.lag;
+		request->groups[0].lag_us = lag.lag_us;
 	}
 	LIST_FOR_EACH (node, &group->members) {
 		struct member *member = LIST_ENTRY(node, struct member, node);

@@ -1,6 +1,7 @@
 /* Consumer groups that the server keeps. */
 #include "http_fixture.h"
 #include "suite.h"
+#include <unistd.h>
 
 static void setup(void)
 {
@@ -34,6 +35,49 @@ static const char *body(const char *format, const char *lease)
 	snprintf(out, sizeof(out), "{\"leases\":[%s]%s}", lease, format);
 	return out;
 }
+
+/* Metrics are looked at every few seconds. */
+static bool metric_comes(const char *line)
+{
+	for (unsigned i = 0; i < 600; i++) {
+		if (strstr(ask_for(200, "GET", "/metrics", NULL, NULL), line) != NULL) {
+			return true;
+		}
+		usleep(50000);
+	}
+	return false;
+}
+
+/* Both kinds of groups, and one that only commits. */
+START_TEST(test_http_groups_lag_in_events_and_time)
+{
+	const char *text;
+	ask_for(204, "PUT", "/v1/groups/plain/offsets/t/0", NULL, "{\"offset\":1}");
+	ask_for(200, "POST", "/v1/groups/m/members", NULL, "{\"member\":\"a\",\"topics\":[\"t\"]}");
+	text = ask_for(200, "GET", "/v1/groups/m", NULL, NULL);
+	ck_assert_uint_eq(json_number(text, "lag"), 0); /* of what was committed */
+	ask_for(204, "PUT", "/v1/groups/m/offsets/t/0", NULL,
+		"{\"member\":\"a\",\"generation\":1,\"offset\":0}");
+	usleep(20000);
+	text = ask_for(200, "GET", "/v1/groups/m", NULL, NULL);
+	ck_assert_uint_eq(json_number(text, "lag"), 3);
+	ck_assert_uint_ge(json_number(text, "lagMs"), 20);
+	ck_assert_uint_lt(json_number(text, "lagMs"), 600000);
+	ck_assert(metric_comes("annals_group_lag_events{group=\"g\"} 3\n"));
+	ck_assert(metric_comes("annals_group_lag_events{group=\"m\"} 3\n"));
+	ck_assert(metric_comes("annals_group_lag_events{group=\"plain\"} 2\n"));
+	text = ask_for(200, "GET", "/metrics", NULL, NULL);
+	ck_assert_ptr_nonnull(strstr(text, "annals_group_lag_seconds{group=\"g\"} "));
+	ck_assert_ptr_nonnull(strstr(text, "annals_group_lag_seconds{group=\"m\"} "));
+	ck_assert_ptr_nonnull(strstr(text, "annals_group_lag_seconds{group=\"plain\"} "));
+	ck_assert_ptr_null(strstr(text, "annals_group_lag_seconds{group=\"m\"} 0.000\n"));
+	ask_for(204, "PUT", "/v1/groups/m/offsets/t/0", NULL,
+		"{\"member\":\"a\",\"generation\":1,\"offset\":3}");
+	text = ask_for(200, "GET", "/v1/groups/m", NULL, NULL);
+	ck_assert_uint_eq(json_number(text, "lag"), 0);
+	ck_assert_uint_eq(json_number(text, "lagMs"), 0);
+}
+END_TEST
 
 START_TEST(test_http_groups_poll_and_acknowledge)
 {
@@ -148,7 +192,7 @@ END_TEST
 
 #define PUSH(query)                                                                                \
 	"GET /v1/groups/g/events" query " HTTP/1.1\r\nHost: a\r\nAccept: "                         \
-					"text/event-stream\r\n\r\n"
+	"text/event-stream\r\n\r\n"
 
 /* The stream holds what ?max= says and not an event more until one is handled. */
 START_TEST(test_http_groups_push)
@@ -463,9 +507,9 @@ START_TEST(test_http_groups_errors)
 }
 END_TEST
 
-SUITE_MAIN("http_groups", setup, server_teardown, test_http_groups_poll_and_acknowledge,
-	test_http_groups_park_and_replay, test_http_groups_transactions,
-	test_http_groups_transactions_over_topics, test_http_groups_push,
-	test_http_groups_push_gives_back, test_http_groups_push_ends, test_http_groups_seek,
-	test_http_groups_members, test_http_groups_members_commit, test_http_groups_wrong_group,
-	test_http_groups_wrong_values, test_http_groups_errors)
+SUITE_MAIN("http_groups", setup, server_teardown, test_http_groups_lag_in_events_and_time,
+	test_http_groups_poll_and_acknowledge, test_http_groups_park_and_replay,
+	test_http_groups_transactions, test_http_groups_transactions_over_topics,
+	test_http_groups_push, test_http_groups_push_gives_back, test_http_groups_push_ends,
+	test_http_groups_seek, test_http_groups_members, test_http_groups_members_commit,
+	test_http_groups_wrong_group, test_http_groups_wrong_values, test_http_groups_errors)

@@ -126,7 +126,8 @@ struct group_info {
 	char name[GROUP_NAME_MAX + 1];
 	struct group_config config;
 	uint64_t created_us;
-	uint64_t lag, lag_us; /* lag_us: age of the oldest event that is not finished */
+	uint64_t lag, lag_us; /* lag_us: age of the oldest event that is not finished, over the
+				 first 16 partitions that lag */
 	uint64_t leased, ready, delayed, waiting, parked, parked_bytes, gone;
 	uint64_t deliveries, redeliveries, acknowledged, refused, expired,
 		parked_total; /* since the server started */
@@ -359,6 +360,16 @@ struct member_commit_request {
 /* Any thread: calls fn for every group with what was last published (at most a second old); without
  * lag_us. */
 int delivery_stats(struct delivery *delivery, int (*fn)(void *arg, const struct group_info *info),
+	void *arg) ANNALS_MUST_CHECK;
+struct group_lag {
+	char name[GROUP_NAME_MAX + 1];
+	uint64_t lag;    /* events not finished (parked ones apart), or not committed */
+	uint64_t lag_us; /* age of the oldest of them, over the first 16 partitions that lag */
+};
+/* Any thread: calls fn for every group by event and 1,000 by offset (also those that only commit)
+ * with what was last looked at: every 5 s, or less often when that takes more than 0.25 s. Ages
+ * are of the first 2,048 partitions that lag. ANNALS_E_NO_MEMORY. */
+int delivery_lags(struct delivery *delivery, int (*fn)(void *arg, const struct group_lag *lag),
 	void *arg) ANNALS_MUST_CHECK;
 
 #endif
