@@ -21,6 +21,9 @@ struct known_event {
 	uint64_t place, version, position;
 };
 
+/* By what all of an append is known to be stored before. */
+enum stored_by { STORED_BY_NOTHING, STORED_BY_RECEIPT, STORED_BY_SEQUENCE, STORED_BY_IDS };
+
 struct admission {
 	struct shard *shard;
 	struct append_request *request;
@@ -29,6 +32,7 @@ struct admission {
 	struct index_view view;
 	struct known_event *known; /* per event; NULL while none is known */
 	uint32_t known_count;
+	enum stored_by stored_by;
 	struct buf columns, body; /* scratch */
 };
 
@@ -48,7 +52,8 @@ int admission_next_version(
 	struct admission *admission, struct index_hash key, uint64_t *ret_next, bool *ret_drafted);
 
 /* admit_place.c: the parts' bytes at most, and putting those of one or several appends into the
- * draft, which has room for that. Negative: nothing was placed. */
+ * draft, which has room for that. Of one that was stored before only the receipt and the rows are
+ * placed. Negative: nothing was placed. */
 uint64_t admission_bytes(const struct admission *admission);
 int admission_place(struct admission *const *admissions, size_t count);
 

@@ -177,6 +177,7 @@ void admission_forget(struct admission *admission)
 	free(admission->known);
 	admission->known = NULL;
 	admission->known_count = 0;
+	admission->stored_by = STORED_BY_NOTHING;
 }
 
 /* The checks hold for the draft as it is; making room may commit it, and that may fail: then they

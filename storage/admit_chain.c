@@ -18,7 +18,6 @@ struct chain {
 	struct completion_queue *owner; /* where the first comes back */
 	struct completion_queue answers;
 	struct admission *members;
-	bool *stored; /* which were stored before, wholly */
 	uint32_t count, begun, stored_count;
 };
 
@@ -96,6 +95,11 @@ static bool begin(struct chain *chain)
 	return true;
 }
 
+static bool is_stored(const struct chain *chain, uint32_t index)
+{
+	return chain->members[index].stored_by != STORED_BY_NOTHING;
+}
+
 static bool has_conditions(const struct chain *chain)
 {
 	for (uint32_t i = 0; i < chain->count; i++) {
@@ -126,7 +130,7 @@ static void name_known(const struct admission *member)
 static enum admission_step check_repeats(struct chain *chain)
 {
 	for (uint32_t i = 0; i < chain->count && has_conditions(chain); i++) {
-		if (chain->stored[i] || chain->members[i].known_count > 0) {
+		if (is_stored(chain, i) || chain->members[i].known_count > 0) {
 			struct append_request *request = chain->members[i].request;
 			name_known(&chain->members[i]);
 			request->base.status =
@@ -135,6 +139,30 @@ static enum admission_step check_repeats(struct chain *chain)
 			refuse_for(chain, request);
 			return ADMISSION_ANSWERED;
 		}
+	}
+	return ADMISSION_GO_ON;
+}
+
+/* What was stored in one commit cannot be there by halves: with a topic that was made anew since,
+ * or without a producer's sequence in every append, a repeat would store the other half again. */
+static enum admission_step check_halves(struct chain *chain)
+{
+	for (uint32_t i = 0; i < chain->count; i++) {
+		struct append_request *request = chain->members[i].request;
+		const enum stored_by by = chain->members[i].stored_by;
+		if (by != STORED_BY_RECEIPT && by != STORED_BY_SEQUENCE) {
+			continue;
+		}
+		request->base.status =
+			by == STORED_BY_RECEIPT
+				? error_fail(&request->base.error, ANNALS_E_IDEMPOTENCY,
+					  "the Idempotency-Key was used for another "
+					  "request: not all of its topics are these")
+				: error_fail(&request->base.error, ANNALS_E_SEQUENCE,
+					  "the batches of one topic were stored "
+					  "before, those of another were not");
+		refuse_for(chain, request);
+		return ADMISSION_ANSWERED;
 	}
 	return ADMISSION_GO_ON;
 }
@@ -155,7 +183,7 @@ static enum admission_step check_rows(struct chain *chain)
 	struct append_request *first = chain->first;
 	int status;
 
-	if (!chain->stored[0] || first->row_count == 0) {
+	if (!is_stored(chain, 0) || first->row_count == 0) {
 		return ADMISSION_GO_ON;
 	}
 	status = admit_rows_check(
@@ -182,7 +210,6 @@ static enum admission_step check(struct chain *chain)
 		if (step == ADMISSION_AGAIN) {
 			return step;
 		}
-		chain->stored[i] = step == ADMISSION_ANSWERED;
 		if (step == ADMISSION_ANSWERED) {
 			(void)take_answer(chain);
 			if (member->request->base.status != 0) {
@@ -195,7 +222,8 @@ static enum admission_step check(struct chain *chain)
 	if (chain->stored_count == chain->count) {
 		return answer_stored(chain);
 	}
-	if (check_repeats(chain) == ADMISSION_ANSWERED) {
+	if (check_halves(chain) == ADMISSION_ANSWERED ||
+		check_repeats(chain) == ADMISSION_ANSWERED) {
 		return ADMISSION_ANSWERED;
 	}
 	return check_rows(chain);
@@ -203,12 +231,10 @@ static enum admission_step check(struct chain *chain)
 
 static uint64_t bytes_of_chain(const struct chain *chain)
 {
-	uint64_t bytes = chain->stored[0]
-				 ? admit_rows_bytes(chain->first->rows, chain->first->row_count)
-				 : 0;
+	uint64_t bytes = 0;
 
 	for (uint32_t i = 0; i < chain->count; i++) {
-		bytes += chain->stored[i] ? 0 : admission_bytes(&chain->members[i]);
+		bytes += admission_bytes(&chain->members[i]);
 	}
 	return bytes;
 }
@@ -238,30 +264,19 @@ static bool check_and_open(struct chain *chain)
 	}
 }
 
+/* Those that were stored before too: their receipts must not be missing when a repeat comes after
+ * their ids were forgotten, and rows come with the first. */
 static int place(struct chain *chain)
 {
-	struct admission *placed[APPEND_TOPICS_MAX];
-	struct append_request *first = chain->first;
-	size_t count = 0;
+	struct admission *members[APPEND_TOPICS_MAX];
 	int status;
 
 	for (uint32_t i = 0; i < chain->count; i++) {
-		if (!chain->stored[i]) {
-			placed[count++] = &chain->members[i];
-		}
-	}
-	if (chain->stored[0] && first->row_count > 0) {
-		/* They go with whoever is placed first. */
-		placed[0]->request->rows = first->rows;
-		placed[0]->request->row_count = first->row_count;
+		members[i] = &chain->members[i];
 	}
 	ANNALS_FAULT("chain.before_place");
-	status = admission_place(placed, count);
+	status = admission_place(members, chain->count);
 	ANNALS_FAULT("chain.after_place");
-	if (chain->stored[0] && first->row_count > 0) {
-		placed[0]->request->rows = NULL;
-		placed[0]->request->row_count = 0;
-	}
 	return status;
 }
 
@@ -294,7 +309,7 @@ static void admit(struct chain *chain)
 	}
 	durability = durability_of(chain);
 	for (uint32_t i = 0; i < chain->count; i++) {
-		if (!chain->stored[i]) {
+		if (!is_stored(chain, i)) {
 			chain->members[i].request->recorded_us = draft->time_us;
 		}
 		chain->members[i].request->durability = durability;
@@ -316,8 +331,7 @@ void admit_chain(struct shard *shard, struct append_request *first)
 	}
 	completion_queue_init(&chain.answers, NULL, NULL);
 	chain.members = calloc(chain.count, sizeof(*chain.members));
-	chain.stored = calloc(chain.count, sizeof(*chain.stored));
-	if (chain.members == NULL || chain.stored == NULL) {
+	if (chain.members == NULL) {
 		facts_drop(first);
 		admit_refuse(&first->base, ANNALS_E_NO_MEMORY, "no memory for a commit");
 	} else {
@@ -328,6 +342,5 @@ void admit_chain(struct shard *shard, struct append_request *first)
 		admission_end(&chain.members[i]);
 	}
 	free(chain.members);
-	free(chain.stored);
 	completion_queue_release(&chain.answers);
 }

@@ -8,10 +8,11 @@
 #include <annals/hash.h>
 #include <stdlib.h>
 
-static enum admission_step answer_replay(struct admission *admission)
+static enum admission_step answer_replay(struct admission *admission, enum stored_by stored_by)
 {
 	struct append_request *request = admission->request;
 
+	admission->stored_by = stored_by;
 	for (size_t i = 0; i < request->run_count; i++) {
 		const struct append_run *run = &request->runs[i];
 		struct append_part *part = &request->parts[run->part];
@@ -50,7 +51,7 @@ static enum admission_step use_receipt(struct admission *admission, struct bytes
 		return admission_refuse(admission, status, "a stored receipt cannot be read");
 	}
 	request->recorded_us = load_u64(row.data);
-	return answer_replay(admission);
+	return answer_replay(admission, STORED_BY_RECEIPT);
 }
 
 enum admission_step admission_check_receipt(struct admission *admission)
@@ -302,7 +303,7 @@ enum admission_step admission_check_producers(struct admission *admission)
 		append_request_release(request);
 		return admission_commit_first(admission);
 	}
-	return answer_replay(admission);
+	return answer_replay(admission, STORED_BY_SEQUENCE);
 }
 
 /* ---- Event ids ---- */
@@ -499,7 +500,7 @@ enum admission_step admission_answer_known(struct admission *admission)
 			}
 		}
 	}
-	return answer_replay(admission);
+	return answer_replay(admission, STORED_BY_IDS);
 }
 
 enum admission_step admission_check_ids(struct admission *admission)

@@ -34,11 +34,16 @@ static size_t columns_bytes_max(const struct admission *admission, uint32_t even
 uint64_t admission_bytes(const struct admission *admission)
 {
 	const struct append_request *request = admission->request;
+	const bool stored = admission->stored_by != STORED_BY_NOTHING;
 	uint64_t bytes = admit_rows_bytes(request->rows, request->row_count);
 	uint64_t events = 0;
 
 	for (size_t i = 0; i < request->part_count; i++) {
 		const struct append_part *part = &request->parts[i];
+		events += part->summary.count;
+		if (stored) {
+			continue;
+		}
 		/* A body that is stored without its known events is stored plain. */
 		size_t body = admission->known_count > 0
 				      ? ANNALS_MAX(part->body.size, part->summary.plain_bytes)
@@ -49,7 +54,6 @@ uint64_t admission_bytes(const struct admission *admission)
 			bytes += admit_command_bytes(ROW_CHANGE_HEADER_BYTES + PRODUCER_KEY_BYTES +
 						     PRODUCER_ROW_BYTES_MAX);
 		}
-		events += part->summary.count;
 	}
 	if (request->receipt_key.size > 0) {
 		bytes += admit_command_bytes(
@@ -430,6 +434,9 @@ static bool remember_parts(struct admission *admission)
 {
 	struct append_request *request = admission->request;
 
+	if (admission->stored_by != STORED_BY_NOTHING) {
+		return true;
+	}
 	for (size_t i = 0; i < request->part_count; i++) {
 		struct partition *partition =
 			admission->state->partitions[request->parts[i].partition];
@@ -447,8 +454,12 @@ static int place_request(struct admission *admission)
 	uint32_t first = 0;
 	int status = 0;
 
-	append_request_release(request);
-	for (uint32_t i = 0; status == 0 && i < request->part_count; i++) {
+	if (admission->stored_by == STORED_BY_NOTHING) {
+		append_request_release(request);
+	}
+	for (uint32_t i = 0;
+		status == 0 && i < request->part_count && admission->stored_by == STORED_BY_NOTHING;
+		i++) {
 		status = place_part(admission, i, first);
 		first += request->parts[i].summary.count;
 	}
@@ -461,8 +472,9 @@ static int place_request(struct admission *admission)
 static void take_back(struct admission *admission)
 {
 	struct append_request *request = admission->request;
+	const bool stored = admission->stored_by != STORED_BY_NOTHING;
 
-	for (size_t i = 0; i < request->part_count; i++) {
+	for (size_t i = 0; i < request->part_count && !stored; i++) {
 		struct partition *partition =
 			admission->state->partitions[request->parts[i].partition];
 		partition->next_offset =

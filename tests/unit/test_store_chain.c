@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define TOPICS 3u
 
@@ -216,6 +217,84 @@ START_TEST(test_chain_keeps_receipts_and_rows)
 }
 END_TEST
 
+static void set_receipts(uint8_t hash)
+{
+	for (int i = 0; i < 2; i++) {
+		links[i].request.receipt_key = bytes_text("me POST /x 2");
+		memset(links[i].request.receipt_hash, hash, 16);
+	}
+}
+
+/* The ids of one topic are forgotten soon: the receipt holds longer, though that topic's events had
+ * been stored before the request came first. */
+START_TEST(test_chain_keeps_receipts_of_what_was_known)
+{
+	struct topic_request topic = {.base.operation = STORE_TOPIC_CREATE,
+		.config = {.partitions = 1, .dedupe_age_us = 1},
+		.name = "short"};
+	uint32_t id;
+	ck_assert_int_eq(store_harness_run(&f, &f.waiter, &topic.base), 0);
+	id = topic.topic->id;
+	topic_unref(topic.topic);
+	link_event(0, id, "a", UINT64_MAX);
+	ck_assert_int_eq(run(), 0);
+	for (int round = 0; round < 2; round++) {
+		link_event(0, id, "a", UINT64_MAX);
+		link_event(1, topics[2], "a", UINT64_MAX);
+		set_receipts(7);
+		ck_assert_int_eq(run(), 0);
+		ck_assert(links[0].request.one_part.replayed);
+		ck_assert_uint_eq(links[0].request.one_part.base_offset, 0);
+		ck_assert(links[0].request.replayed == (round == 1));
+		ck_assert_uint_eq(end_of(2), 1);
+		ck_assert_uint_eq(store_harness_info(&f, id, 0).end_offset, 1);
+		/* Time passes. */
+		usleep(1000);
+		link_event(0, topics[1], round == 0 ? "b" : "c", UINT64_MAX);
+		ck_assert_int_eq(run(), 0);
+	}
+	release_links();
+}
+END_TEST
+
+/* A repeat finds one of its topics made anew: half of it must not be stored again. */
+START_TEST(test_chain_is_not_repeated_by_halves)
+{
+	struct topic_request topic = {.base.operation = STORE_TOPIC_DELETE, .name = "t2"};
+	for (uint32_t half = 0; half < 2; half++) {
+		link_event(half, topics[0], "", UINT64_MAX);
+		link_event(1 - half, topics[2], "", UINT64_MAX);
+		links[0].request.next = &links[1].request;
+		links[1].request.next = NULL;
+		set_receipts((uint8_t)(7 + half));
+		links[0].request.receipt_key = links[1].request.receipt_key =
+			half == 0 ? bytes_text("k1") : bytes_text("k2");
+		ck_assert_int_eq(run(), 0);
+	}
+	ck_assert_int_eq(store_harness_run(&f, &f.waiter, &topic.base), 0);
+	topic = (struct topic_request){
+		.base.operation = STORE_TOPIC_CREATE, .config = {.partitions = 1}, .name = "t2"};
+	ck_assert_int_eq(store_harness_run(&f, &f.waiter, &topic.base), 0);
+	topics[2] = topic.topic->id;
+	topic_unref(topic.topic);
+	for (uint32_t half = 0; half < 2; half++) {
+		link_event(half, topics[0], "", UINT64_MAX);
+		link_event(1 - half, topics[2], "", UINT64_MAX);
+		links[0].request.next = &links[1].request;
+		links[1].request.next = NULL;
+		set_receipts((uint8_t)(7 + half));
+		links[0].request.receipt_key = links[1].request.receipt_key =
+			half == 0 ? bytes_text("k1") : bytes_text("k2");
+		ck_assert_int_eq(run(), ANNALS_E_IDEMPOTENCY);
+		ck_assert_ptr_eq(links[0].request.refused, &links[half].request);
+	}
+	ck_assert_uint_eq(end_of(0), 2);
+	ck_assert_uint_eq(end_of(2), 0);
+	release_links();
+}
+END_TEST
+
 SUITE_MAIN("store chain", setup, teardown, test_chain_is_stored_in_all_topics,
 	test_chain_is_refused_as_a_whole, test_chain_gives_repeats_their_first_answer,
-	test_chain_keeps_receipts_and_rows)
+	test_chain_keeps_receipts_and_rows, test_chain_keeps_receipts_of_what_was_known,
+	test_chain_is_not_repeated_by_halves)
