@@ -208,6 +208,9 @@ struct group_partition *group_partition_find(
 	const struct group *group, uint32_t topic_id, uint32_t partition);
 int groups_load(struct delivery *delivery, struct error *err) ANNALS_MUST_CHECK;
 void groups_release(struct delivery *delivery);
+/* Before a partition's leases get this epoch: no group made later begins with it or below, whatever
+ * becomes of this one. In the rows of the next commit. ANNALS_E_NO_MEMORY. */
+int groups_reserve_epoch(struct delivery *delivery, uint32_t epoch) ANNALS_MUST_CHECK;
 int group_make(struct delivery *delivery, const char *name, const struct group_config *config,
 	struct group **ret) ANNALS_MUST_CHECK;
 int group_write(struct group *group) ANNALS_MUST_CHECK;

@@ -102,7 +102,7 @@ int group_partition_make(struct group *group, uint32_t topic_id, uint32_t partit
 	at->topic_id = topic_id;
 	at->partition = partition;
 	list_init(&at->dirty_node);
-	progress_init(&at->progress, &group->settings, &group->names, cursor, 1);
+	progress_init(&at->progress, &group->settings, &group->names, cursor, group->id);
 	at->progress.note = group_note;
 	at->progress.arg = at;
 	batch_reader_reset(&at->reader);
@@ -239,12 +239,30 @@ static int group_read(struct group *group, struct bytes row)
 	return 0;
 }
 
+static int write_next_id(struct delivery *delivery, uint32_t id)
+{
+	struct row_key key = row_key_group(ROW_NEXT_ID, 0, bytes_of(NULL, 0));
+	uint8_t value[4];
+
+	store_u32(value, id);
+	return row_batch_add(&delivery->rows, row_key_bytes(&key), bytes_of(value, sizeof(value)));
+}
+
+int groups_reserve_epoch(struct delivery *delivery, uint32_t epoch)
+{
+	int status = 0;
+
+	if (epoch > delivery->next_group_id) {
+		status = write_next_id(delivery, epoch);
+		delivery->next_group_id = status == 0 ? epoch : delivery->next_group_id;
+	}
+	return status;
+}
+
 int group_make(struct delivery *delivery, const char *name, const struct group_config *config,
 	struct group **ret)
 {
 	struct group *group;
-	struct row_key key = row_key_group(ROW_NEXT_ID, 0, bytes_of(NULL, 0));
-	uint8_t next[4];
 	int status;
 
 	if (delivery->group_count >= GROUPS_MAX) {
@@ -258,8 +276,7 @@ int group_make(struct delivery *delivery, const char *name, const struct group_c
 	group->created_us = delivery_now_us(delivery);
 	random_bytes(group->hash_key, sizeof(group->hash_key));
 	group_use_config(group, config);
-	store_u32(next, group->id);
-	status = row_batch_add(&delivery->rows, row_key_bytes(&key), bytes_of(next, 4));
+	status = write_next_id(delivery, group->id);
 	status = status != 0 ? status : group_write(group);
 	if (status != 0) {
 		group_free(group);
@@ -313,7 +330,12 @@ static int load_head(void *arg, struct bytes key, struct bytes value)
 	}
 	topic_id = load_u32_be(key.data + 6);
 	status = group_partition_make(group, topic_id, load_u32_be(key.data + 10), 0, &at);
-	return status != 0 ? status : progress_load_head(&at->progress, value);
+	status = status != 0 ? status : progress_load_head(&at->progress, value);
+	if (status == 0) {
+		group->delivery->next_group_id =
+			ANNALS_MAX(group->delivery->next_group_id, at->progress.epoch);
+	}
+	return status;
 }
 
 static int load_slice(void *arg, struct bytes key, struct bytes value)

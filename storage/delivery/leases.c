@@ -483,7 +483,8 @@ static int seek_one(struct group_partition *at, struct seek_request *request)
 	if (request->dry_run) {
 		return 0;
 	}
-	status = progress_seek(progress, offset);
+	status = groups_reserve_epoch(delivery, progress->epoch + 1);
+	status = status != 0 ? status : progress_seek(progress, offset);
 	if (status != 0) {
 		return status;
 	}

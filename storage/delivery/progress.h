@@ -24,7 +24,9 @@
  * changes of a commit.
  *
  * A lease is the number (epoch << 32 | deliveries): seeking raises the epoch, each delivery the
- * second half, and neither ever goes back, so a lease is never given twice.
+ * second half, and neither ever goes back, so a lease is never given twice. A group's first epoch
+ * is its number, which is above every epoch that was ever used: no lease of a deleted group is one
+ * of the group that has its name now.
  */
 #ifndef STORAGE_DELIVERY_PROGRESS_H
 #define STORAGE_DELIVERY_PROGRESS_H

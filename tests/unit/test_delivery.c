@@ -479,6 +479,43 @@ START_TEST(test_delivery_deletes_groups)
 }
 END_TEST
 
+/* A lease of a group that is gone means nothing to the next group of its name, however often
+ * either went back, and whether or not the event is finished there. */
+START_TEST(test_delivery_tells_namesakes_apart)
+{
+	struct poll_request old[3], now;
+	struct group_describe_request request;
+
+	append_keyed(f.topic_id, "k", "one");
+	for (unsigned life = 0; life < 4; life++) {
+		make_group();
+		for (unsigned seeks = 0; seeks < 3 - life; seeks++) {
+			struct seek_request seek = {
+				.target = SEEK_EARLIEST, .topic_id = f.topic_id, .partition = 0};
+			ck_assert_int_eq(run(&seek.delivery, DELIVERY_SEEK), 0);
+		}
+		ck_assert_uint_eq(poll_some(life < 3 ? &old[life] : &now, "a", 1), 1);
+		for (unsigned before = 0; before < life; before++) {
+			ck_assert_int_eq(settle(&old[before].events[0], SETTLE_ACKNOWLEDGE, 0),
+				ANNALS_E_LEASE_LOST);
+		}
+		if (life < 3) {
+			memset(&request, 0, sizeof(request));
+			ck_assert_int_eq(run(&request.delivery, DELIVERY_GROUP_DELETE), 0);
+			(void)reopen();
+		}
+	}
+	ck_assert_int_eq(transact(&old[2], 1, NULL), ANNALS_E_LEASE_LOST);
+	ck_assert_int_eq(settle(&now.events[0], SETTLE_ACKNOWLEDGE, 0), 0);
+	for (unsigned before = 0; before < 3; before++) {
+		ck_assert_int_eq(
+			settle(&old[before].events[0], SETTLE_ACKNOWLEDGE, 0), ANNALS_E_LEASE_LOST);
+		poll_request_release(&old[before]);
+	}
+	poll_request_release(&now);
+}
+END_TEST
+
 /* What happened to events that are over can still be told after a restart, with what failed before,
  * for the last FINISHED_KEPT of them. */
 START_TEST(test_delivery_remembers_how_events_ended)
@@ -919,6 +956,7 @@ int main(void)
 	tcase_add_test(tests, test_delivery_seeks);
 	tcase_add_test(tests, test_delivery_transacts);
 	tcase_add_test(tests, test_delivery_keeps_modes_apart);
+	tcase_add_test(tests, test_delivery_tells_namesakes_apart);
 	tcase_add_test(tests, test_delivery_deletes_groups);
 	tcase_add_test(tests, test_delivery_shares_partitions);
 	tcase_add_test(tests, test_delivery_rate);
