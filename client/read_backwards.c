@@ -77,7 +77,6 @@ static int gather_batch(struct gathered *gathered, const struct batch *batch, ui
 static int gather(struct gathered *gathered, struct bytes data, uint64_t before,
 	const struct event_filter *filter, struct annals_error *error)
 {
-	struct buf turned ANNALS_CLEANUP(buf_release) = BUF_INIT;
 	const size_t from = found_count(gathered);
 	while (data.size > 0) {
 		struct error err = {0, ""};

@@ -266,10 +266,8 @@ void confluent_get_version(struct http_request *request)
 static void send_text(struct http_request *request, const struct registry_schema *schema)
 {
 	struct buf body = BUF_INIT;
-	int status = 0;
-	if (schema->text.size > 0) {
-		status = buf_add(&body, schema->text.data, schema->text.size);
-	} else {
+	int status = http_schema_text(schema, &body);
+	if (status != 0 && status != ANNALS_E_NO_MEMORY) {
 		status = buf_reserve(&body, schema->file->encoded.size * 4 / 3 + 8);
 		if (status == 0) {
 			body.size = base64_encode((char *)body.data, schema->file->encoded, false);

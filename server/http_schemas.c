@@ -120,11 +120,18 @@ void http_schema_write_references(struct json_writer *writer, const struct regis
 	json_end_array(writer);
 }
 
+int http_schema_text(const struct registry_schema *schema, struct buf *ret)
+{
+	return schema->text.size > 0 ? buf_add(ret, schema->text.data, schema->text.size)
+				     : descriptor_print(schema->file, ret);
+}
+
 void http_schema_write_text(
 	struct json_writer *writer, const char *name, const struct registry_schema *schema)
 {
-	if (schema->text.size > 0) {
-		json_member_text(writer, name, schema->text);
+	ANNALS_CLEANUP(buf_release) struct buf text = BUF_INIT;
+	if (http_schema_text(schema, &text) == 0) {
+		json_member_text(writer, name, buf_bytes(&text));
 		return;
 	}
 	json_name(writer, name);
@@ -273,14 +280,17 @@ static void send_schema(struct http_request *request, const struct registry_sche
 				: registry_main_message(schema, bytes_of(NULL, 0));
 	if (bytes_is(format, "set") || bytes_is(format, "proto")) {
 		const bool is_set = bytes_is(format, "set");
-		if (!is_set && schema->text.size == 0) {
-			http_problem(request, ANNALS_E_NOT_FOUND,
-				"descriptors were registered, no text", NULL);
-			return;
-		}
-		const struct bytes data = is_set ? schema->set : schema->text;
-		if (buf_add(&body, data.data, data.size) != 0) {
-			http_problem(request, ANNALS_E_NO_MEMORY, NULL, NULL);
+		const int status = is_set ? buf_add(&body, schema->set.data, schema->set.size)
+					  : http_schema_text(schema, &body);
+		if (status != 0) {
+			buf_release(&body);
+			http_problem(request,
+				status == ANNALS_E_NO_MEMORY ? status : ANNALS_E_NOT_FOUND,
+				status == ANNALS_E_NO_MEMORY
+					? NULL
+					: "the descriptors have groups or options that no "
+					  "text can be made of",
+				NULL);
 			return;
 		}
 		http_begin(request, 200,
@@ -316,9 +326,11 @@ static void send_schema(struct http_request *request, const struct registry_sche
 	json_member_cstring(&writer, "file", schema->file->name);
 	http_json_time(&writer, "registered", schema->registered_us);
 	http_schema_write_references(&writer, schema);
-	if (schema->text.size > 0) {
-		json_member_text(&writer, "schema", schema->text);
+	struct buf text = BUF_INIT;
+	if (http_schema_text(schema, &text) == 0) {
+		json_member_text(&writer, "schema", buf_bytes(&text));
 	}
+	buf_release(&text);
 	json_name(&writer, "descriptorSet");
 	json_write_base64(&writer, schema->set, false);
 	json_end_object(&writer);

@@ -29,6 +29,9 @@ int http_schema_references(
 bool http_schema_version(struct bytes text, uint32_t *ret) ANNALS_MUST_CHECK;
 /* Array "references" of a schema. */
 void http_schema_write_references(struct json_writer *writer, const struct registry_schema *schema);
+/* Appends the .proto source: as it was registered, or made from the descriptors. What
+ * descriptor_print() answers. */
+int http_schema_text(const struct registry_schema *schema, struct buf *ret) ANNALS_MUST_CHECK;
 /* The schema as text: its source, or its main file's descriptor as base64. */
 void http_schema_write_text(
 	struct json_writer *writer, const char *name, const struct registry_schema *schema);

@@ -11,6 +11,7 @@
  *   P type bytes -      project a message of the old pool to the new one
  *   C file -    -       compare the file of the old pool with that of the new; a line per finding:
  *                       rule, breaks, path
+ *   T file -    -       print a file of the new pool as .proto source
  */
 #include <annals/buf.h>
 #include <annals/compat.h>
@@ -103,6 +104,18 @@ static int compare(struct driver *driver)
 	return status;
 }
 
+static int print(struct driver *driver)
+{
+	const struct descriptor_file *file =
+		driver->pool == NULL
+			? NULL
+			: descriptor_pool_find_file(driver->pool, buf_bytes(&driver->parts[0]));
+	if (file == NULL) {
+		return error_fail(&driver->err, ANNALS_E_NOT_FOUND, "there is no such file");
+	}
+	return descriptor_print(file, &driver->out);
+}
+
 struct verb {
 	char name;
 	int (*run)(struct driver *driver);
@@ -118,8 +131,8 @@ static int build_old(struct driver *driver)
 	return build(driver, &driver->old);
 }
 
-static const struct verb verbs[] = {
-	{'C', compare}, {'D', build_new}, {'O', build_old}, {'P', project}, {'V', validate}};
+static const struct verb verbs[] = {{'C', compare}, {'D', build_new}, {'O', build_old},
+	{'P', project}, {'T', print}, {'V', validate}};
 
 static int read_part(struct buf *part)
 {

@@ -253,6 +253,14 @@ size_t descriptor_message_path(const struct descriptor_message *message, uint32_
 const struct descriptor_message *descriptor_message_at(
 	const struct descriptor_file *file, const uint32_t *path, size_t count);
 
+struct buf;
+/*
+ * Appends the file as .proto source that compiles to the same descriptor (without comments; names of
+ * types in full). ANNALS_E_UNSUPPORTED_OPERATION: it has groups, or options that are messages or
+ * that nobody declares; ANNALS_E_NO_MEMORY; nothing is appended then.
+ */
+int descriptor_print(const struct descriptor_file *file, struct buf *out) ANNALS_MUST_CHECK;
+
 /* "int32", "string", "message"... */
 const char *descriptor_type_name(int type);
 /* True for the types that can be packed. */
