@@ -15,7 +15,8 @@
 
 void http_connection_init(struct http_connection *connection, const char *address)
 {
-	*connection = (struct http_connection){.fd = -1, .address = address};
+	*connection = (struct http_connection){.fd = -1};
+	(void)snprintf(connection->address, sizeof(connection->address), "%s", address);
 }
 
 static void drop(struct http_connection *connection)

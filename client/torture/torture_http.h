@@ -13,10 +13,10 @@
 
 struct http_connection {
 	int fd; /* -1: none */
-	const char *address;
+	char address[64];
 	struct buf request, answer; /* answer: head and body, NUL-terminated */
 };
-/* The address is borrowed: "127.0.0.1:7480". */
+/* The address is copied: "127.0.0.1:7480". */
 void http_connection_init(struct http_connection *connection, const char *address);
 void http_connection_release(struct http_connection *connection);
 /*
