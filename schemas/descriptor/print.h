@@ -2,7 +2,7 @@
 #ifndef SCHEMAS_DESCRIPTOR_PRINT_H
 #define SCHEMAS_DESCRIPTOR_PRINT_H
 
-#include "../field.h"
+#include "field.h"
 
 #include <annals/buf.h>
 #include <annals/descriptor.h>
