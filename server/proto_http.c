@@ -306,12 +306,16 @@ static ssize_t http_input(struct conn *conn, struct bytes input)
 
 /* ---- The rest of the protocol ---- */
 
+static bool http_is_endless(const struct conn *conn)
+{
+	const struct http_request *first = (const struct http_request *)request_first(conn);
+	return first != NULL && first->drain != NULL;
+}
+
 static void http_input_end(struct conn *conn)
 {
 	const struct http_conn *state = conn_state(conn);
-	const struct request *first = request_first(conn);
-	const struct http_request *request = (const struct http_request *)first;
-	if (state->in_body || (request != NULL && request->drain != NULL)) {
+	if (state->in_body || http_is_endless(conn)) {
 		conn_close(conn, CONN_CLOSE_PEER);
 	} else {
 		conn_finish(conn, CONN_CLOSE_PEER);
@@ -384,6 +388,7 @@ const struct protocol_ops protocol_http = {
 	.match = http_match,
 	.input = http_input,
 	.input_end = http_input_end,
+	.is_endless = http_is_endless,
 	.writable = http_writable,
 	.deadline = http_deadline,
 	.drain = http_drain,

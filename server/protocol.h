@@ -48,6 +48,12 @@ struct protocol_ops {
 	 */
 	void (*input_end)(struct conn *conn);
 	/*
+	 * The answer being sent ends only when the peer leaves: nothing behind it will ever be
+	 * answered, so that a peer that has ended its side has left, whatever input is unread.
+	 * NULL: there are no such answers.
+	 */
+	bool (*is_endless)(const struct conn *conn);
+	/*
 	 * Output fell below the low mark (conn_can_write() turned true), or another request became
 	 * the first of an ordered connection. Producers of long answers go on here: request_first()
 	 * and request_can_write().

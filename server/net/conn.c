@@ -410,6 +410,15 @@ static void tell_input_end(struct conn *conn)
 	}
 }
 
+/* Its side may have ended behind input that is not read, or before the stream began. */
+static void leave_with_peer(struct conn *conn)
+{
+	if ((conn->peer_ended || conn->input_ended) && !conn->closing &&
+		conn->protocol->is_endless != NULL && conn->protocol->is_endless(conn)) {
+		conn_close(conn, CONN_CLOSE_PEER);
+	}
+}
+
 /* ---- Output ---- */
 
 size_t conn_output_bytes(const struct conn *conn)
@@ -539,7 +548,7 @@ static void on_event(evutil_socket_t fd ANNALS_UNUSED, short what, void *arg)
 		conn->send_wants_read = false;
 		conn->writable = true;
 	}
-	if (conn->output.size_bytes > 0 || conn->input_ended) {
+	if (conn->output.size_bytes > 0 || conn->input_ended || conn->peer_ended) {
 		conn_touch(conn);
 	}
 }
@@ -684,6 +693,7 @@ static void end_turn_of(struct conn *conn)
 	if (!conn->closing) {
 		send_output(conn);
 		tell_writable(conn);
+		leave_with_peer(conn); /* a stream may have begun */
 		if (blocked && accepts_input(conn)) {
 			conn_touch(conn); /* what was held back goes on in the next turn */
 		}

@@ -215,6 +215,32 @@ START_TEST(test_http_sse_slow_reader_gets_everything)
 }
 END_TEST
 
+/* A client that leaves is noticed at once, not at the next heartbeat, though it has sent requests
+ * behind its stream. */
+START_TEST(test_http_sse_notices_who_leaves)
+{
+	static const char *const streams[] = {STREAM("", ""), STREAM("?from=earliest", "")};
+	static const char request[] = "GET /livez HTTP/1.1\r\nHost: a\r\n\r\n";
+	static const unsigned behind[] = {0, 1, 40};
+	for (unsigned i = 0; i < 12; i++) {
+		struct http_client client;
+		client_open(&client);
+		client_send_text(&client, streams[i % 2]);
+		if (i >= 6) { /* else it is gone before the stream has begun */
+			(void)client_read_until(&client, "event: caught-up\n");
+		}
+		for (unsigned k = 0; k < behind[i % 3]; k++) {
+			client_send_text(&client, request);
+		}
+		client_close(&client);
+		for (unsigned waited = 0; atomic_load(&test_server.connections) > 0; waited++) {
+			ck_assert_uint_lt(waited, 1000);
+			usleep(10000);
+		}
+	}
+}
+END_TEST
+
 START_TEST(test_http_sse_drain_says_goodbye)
 {
 	struct http_client client;
@@ -232,4 +258,4 @@ SUITE_MAIN("http_sse", setup, server_teardown, test_http_sse_head_and_first_bloc
 	test_http_sse_live_events_follow_the_marker, test_http_sse_filter_moves_the_id_on,
 	test_http_sse_errors, test_http_sse_ends_when_the_topic_is_deleted,
 	test_http_sse_resume_is_exact, test_http_sse_slow_reader_gets_everything,
-	test_http_sse_drain_says_goodbye)
+	test_http_sse_notices_who_leaves, test_http_sse_drain_says_goodbye)
