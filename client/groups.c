@@ -196,7 +196,7 @@ static int fill_one(struct annals_delivered_event *to, const Annals__V1__GroupEv
 	to->event.offset = from->offset;
 	to->event.position = from->position;
 	to->event.recorded_us = from->recorded_us;
-	to->event.version = ANNALS_VERSION_NONE;
+	to->event.version = from->has_version ? from->version : ANNALS_VERSION_NONE;
 	to->lease =
 		(struct annals_lease){from->topic_id, from->partition, from->offset, from->lease};
 	to->deadline_us = from->deadline_us;

@@ -81,7 +81,7 @@ void http_delivery_write_event(struct http_request *request, struct json_writer 
 		.offset = place->offset,
 		.position = place->position,
 		.recorded_us = place->recorded_us,
-		.version = VERSION_NONE};
+		.version = place->version};
 	json_name(writer, name);
 	if (http_event_write_json(&text, &event) == 0) {
 		json_write_raw(writer, buf_bytes(&text));

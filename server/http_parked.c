@@ -23,7 +23,8 @@ static void parked_listed(struct http_request *request)
 			.partition = info->partition,
 			.offset = info->offset,
 			.position = info->position,
-			.recorded_us = info->recorded_us};
+			.recorded_us = info->recorded_us,
+			.version = VERSION_NONE};
 		json_begin_object(&writer);
 		http_delivery_write_topic(request, &writer, info->topic_id);
 		json_member_u64(&writer, "partition", info->partition);

@@ -355,6 +355,8 @@ static void poll_done(struct op *op)
 		events[i].offset = from->offset;
 		events[i].position = from->position;
 		events[i].recorded_us = from->recorded_us;
+		events[i].has_version = from->version != VERSION_NONE;
+		events[i].version = events[i].has_version ? from->version : 0;
 		events[i].lease = from->lease;
 		events[i].deadline_us = from->deadline_us;
 		events[i].attempt = from->attempt;

@@ -203,6 +203,7 @@ static int start_exchange(struct hook_item *item, const struct topic *topic)
 		.offset = item->lease.offset,
 		.position = item->position,
 		.recorded_us = item->recorded_us,
+		.version = item->version,
 		.encoded = bytes_of(item->encoded, item->size)};
 	const int status = webhook_message_make(
 		&item->message, &hook->config, hook->webhooks->origin, &event, clock_wall_us());
@@ -319,6 +320,7 @@ static void take_event(
 	item->attempt = event->attempt;
 	item->position = event->position;
 	item->recorded_us = event->recorded_us;
+	item->version = event->version;
 	item->deadline_ns =
 		now_ns + (event->deadline_us > now_us ? us_to_ns(event->deadline_us - now_us) : 0);
 	item->size = event->size;

@@ -91,7 +91,7 @@ static int make_content(struct webhook_message *message, const struct webhook *w
 		.offset = event->offset,
 		.position = event->position,
 		.recorded_us = event->recorded_us,
-		.version = VERSION_NONE};
+		.version = event->version};
 	struct record record;
 	if (record_decode_trusted(event->encoded, &record) != 0) {
 		return ANNALS_E_CORRUPT_DATA;

@@ -14,7 +14,7 @@ struct webhook_message {
 struct webhook_event {
 	const struct topic *topic;
 	uint32_t partition, attempt;
-	uint64_t offset, position, recorded_us;
+	uint64_t offset, position, recorded_us, version;
 	struct bytes encoded;
 };
 

@@ -24,7 +24,7 @@ struct hook_item {
 	struct hook *hook;
 	struct settle_entry lease;
 	uint32_t attempt;
-	uint64_t position, recorded_us;
+	uint64_t position, recorded_us, version;
 	uint64_t deadline_ns; /* of the lease, monotonic */
 	bool extending;
 	struct exchange exchange;

@@ -54,6 +54,7 @@ static int make_message(struct trial *trial, const struct hook *hook)
 		.attempt = 1,
 		.offset = now_us,
 		.recorded_us = now_us,
+		.version = VERSION_NONE,
 		.encoded = buf_bytes(&encoded)};
 	return status != 0 ? status
 			   : webhook_message_make(&trial->message, &hook->config,

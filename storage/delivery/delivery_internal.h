@@ -5,6 +5,7 @@
 
 #include "progress.h"
 
+#include <annals/column.h>
 #include <annals/delivery.h>
 
 /* Rows that wait for a commit, and where they are in it. */
@@ -70,9 +71,11 @@ struct batch_reader {
 	size_t body_used;
 	uint64_t next_offset; /* of the event that comes next; UINT64_MAX: no batch is open */
 	uint64_t batch_end;
+	struct batch_versions versions; /* of the events from next_offset on */
 };
 struct read_event {
 	uint64_t offset, position, recorded_us;
+	uint64_t version;     /* in its stream; VERSION_NONE without one, and of a parked copy */
 	struct bytes encoded; /* borrowed from the reader */
 };
 void batch_reader_release(struct batch_reader *reader);

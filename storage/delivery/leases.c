@@ -46,6 +46,7 @@ static void add_event(struct poll_request *request, const struct group_partition
 		.offset = event->offset,
 		.position = event->position,
 		.recorded_us = event->recorded_us,
+		.version = event->version,
 		.lease = lease->lease,
 		.deadline_us = lease->deadline_us,
 		.attempt = lease->attempts,

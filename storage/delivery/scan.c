@@ -43,6 +43,7 @@ static int open_batch(struct batch_reader *reader, uint64_t offset)
 			return status;
 		}
 		reader->body_used = 0;
+		batch_versions_init(&reader->versions, &reader->batch);
 		reader->next_offset = reader->batch.stamp.base_offset;
 		return 1;
 	}
@@ -153,6 +154,7 @@ int batch_reader_next(struct batch_reader *reader, struct group_partition *at, u
 			batch_reader_reset(reader);
 			return ANNALS_E_CORRUPT_DATA;
 		}
+		const uint64_t version = batch_versions_next(&reader->versions);
 		if (reader->next_offset++ < offset) {
 			continue;
 		}
@@ -160,6 +162,7 @@ int batch_reader_next(struct batch_reader *reader, struct group_partition *at, u
 			.position = reader->batch.stamp.base_position +
 				    (reader->next_offset - 1 - reader->batch.stamp.base_offset),
 			.recorded_us = reader->batch.stamp.recorded_us,
+			.version = version,
 			.encoded = encoded};
 		return 1;
 	}
@@ -187,8 +190,11 @@ int delivery_read_again(
 	buf_reset(scratch);
 	found = parked_copy_read(at, offset, &parked, scratch);
 	if (found == 1) {
-		*ret = (struct read_event){offset, parked.position, parked.recorded_us,
-			bytes_of(scratch->data + parked.at, parked.size)};
+		*ret = (struct read_event){.offset = offset,
+			.position = parked.position,
+			.recorded_us = parked.recorded_us,
+			.version = VERSION_NONE,
+			.encoded = bytes_of(scratch->data + parked.at, parked.size)};
 	}
 	return found;
 }

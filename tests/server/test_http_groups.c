@@ -194,6 +194,29 @@ END_TEST
 	"GET /v1/groups/g/events" query " HTTP/1.1\r\nHost: a\r\nAccept: "                         \
 	"text/event-stream\r\n\r\n"
 
+/* A delivery says which version of its stream an event is, the first time and again. */
+START_TEST(test_http_groups_versions)
+{
+	ask_for(201, "PUT", "/v1/topics/s", NULL, "{\"partitions\":1,\"streams\":true}");
+	ask_for(201, "PUT", "/v1/groups/h", NULL, "{\"topics\":[\"s\"],\"backoffMs\":0}");
+	ask_for(200, "POST", "/v1/topics/s/events?type=x&key=k", NULL, "1");
+	ask_for(200, "POST", "/v1/topics/s/events?type=x&key=z", NULL, "2");
+	ask_for(200, "POST", "/v1/topics/s/events?type=x&key=k", NULL, "3");
+	for (unsigned i = 0; i < 2; i++) {
+		const char *text = ask_for(200, "POST", "/v1/groups/h/poll", NULL, "{\"max\":1}");
+		ck_assert_uint_eq(json_number(text, "offset"), 0);
+		ck_assert_uint_eq(json_number(text, "annalsversion"), 0);
+		ask_for(200, "POST", i == 0 ? "/v1/groups/h/refuse" : "/v1/groups/h/acknowledge",
+			NULL, body(i == 0 ? ",\"delayMs\":0" : "", lease_of(text, 0)));
+	}
+	const char *text = ask_for(200, "POST", "/v1/groups/h/poll", NULL, "{\"max\":5}");
+	ck_assert_uint_eq(count_of(text, "\"annalsversion\":0"), 1);
+	ck_assert_uint_eq(count_of(text, "\"annalsversion\":1"), 1);
+	text = ask_for(200, "POST", "/v1/groups/g/poll", NULL, "{\"max\":5}");
+	ck_assert_uint_eq(count_of(text, "annalsversion"), 0);
+}
+END_TEST
+
 /* The stream holds what ?max= says and not an event more until one is handled. */
 START_TEST(test_http_groups_push)
 {
@@ -510,6 +533,7 @@ END_TEST
 SUITE_MAIN("http_groups", setup, server_teardown, test_http_groups_lag_in_events_and_time,
 	test_http_groups_poll_and_acknowledge, test_http_groups_park_and_replay,
 	test_http_groups_transactions, test_http_groups_transactions_over_topics,
-	test_http_groups_push, test_http_groups_push_gives_back, test_http_groups_push_ends,
-	test_http_groups_seek, test_http_groups_members, test_http_groups_members_commit,
-	test_http_groups_wrong_group, test_http_groups_wrong_values, test_http_groups_errors)
+	test_http_groups_versions, test_http_groups_push, test_http_groups_push_gives_back,
+	test_http_groups_push_ends, test_http_groups_seek, test_http_groups_members,
+	test_http_groups_members_commit, test_http_groups_wrong_group,
+	test_http_groups_wrong_values, test_http_groups_errors)

@@ -244,6 +244,7 @@ START_TEST(test_webhooks_message_headers_are_safe)
 	struct buf encoded = BUF_INIT;
 	ck_assert_int_eq(record_encode(&record, &encoded), 0);
 	const struct webhook_event event = {.topic = &topic,
+		.version = VERSION_NONE,
 		.partition = 3,
 		.offset = 9,
 		.attempt = 2,

@@ -154,6 +154,7 @@ void group_describe_release(struct group_describe_request *request);
 struct delivered_event {
 	uint32_t topic_id, partition;
 	uint64_t offset, position, recorded_us;
+	uint64_t version; /* in its stream, or VERSION_NONE */
 	uint64_t lease;
 	uint64_t deadline_us; /* wall clock */
 	uint32_t attempt;     /* 1 is the first */
