@@ -99,6 +99,8 @@ void conn_finish(struct conn *conn, enum conn_close_reason reason)
 void conn_hold(struct conn *conn)
 {
 	conn->holds++;
+	conn->readable = true; /* a reset may have come with the last bytes: see receive() */
+	conn_touch(conn);
 }
 
 void conn_unhold(struct conn *conn)
@@ -307,8 +309,10 @@ static ssize_t receive(struct conn *conn, void *out, size_t room)
 		counter_add(&conn->loop->counters.bytes_in, (uint64_t)n);
 		conn->phase_bytes += (uint64_t)n;
 		conn->active_ns = loop_now_ns(conn->loop);
+		/* A reset that comes together with bytes is found by receiving once more. Others
+		 * find it when they write; who is held may not write for long. */
 		if ((size_t)n < room && conn->transport->short_recv_means_empty &&
-			!conn->peer_ended) {
+			!conn->peer_ended && conn->holds == 0) {
 			conn->readable = false;
 		}
 	} else if (n == 0) {
