@@ -9,7 +9,7 @@ _annals() {
 	--from) words='earliest latest' ;;
 	esac
 	if [ -z "$words" ] && [ "$COMP_CWORD" -eq 1 ]; then
-		words='append read consume topic group schema webhook offsets dump load status torture --help --version'
+		words='append transact read consume topic group schema webhook offsets dump load status torture --help --version'
 	elif [ -z "$words" ] && [ "$COMP_CWORD" -eq 2 ] && [ "$command" = topic ]; then
 		words='create list show update delete'
 	elif [ -z "$words" ] && [ "$COMP_CWORD" -eq 2 ] && [ "$command" = offsets ]; then
@@ -23,6 +23,7 @@ _annals() {
 	elif [ -z "$words" ] && [[ $current == -* ]]; then
 		case $command in
 		append) words='--type --source --key --data --content-type --id --subject --time --partition --json --http' ;;
+		transact) words='--expect --idempotency-key --quiet' ;;
 		consume) words='--group --exec --member --lease --limit --drain --by-offset' ;;
 		group)
 			case $sub in

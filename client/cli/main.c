@@ -6,15 +6,15 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct command *const commands[] = {&cmd_append, &cmd_read, &cmd_topic_create,
-	&cmd_topic_list, &cmd_topic_show, &cmd_topic_update, &cmd_topic_delete, &cmd_offsets_show,
-	&cmd_offsets_commit, &cmd_offsets_list, &cmd_dump, &cmd_load, &cmd_status, &cmd_torture,
-	&cmd_stream_show, &cmd_query, &cmd_consume, &cmd_group_create, &cmd_group_list,
-	&cmd_group_show, &cmd_group_seek, &cmd_group_parked, &cmd_group_delete, &cmd_group_explain,
-	&cmd_group_leave, &cmd_schema_register, &cmd_schema_list, &cmd_schema_show,
-	&cmd_schema_check, &cmd_schema_delete, &cmd_webhook_create, &cmd_webhook_list,
-	&cmd_webhook_show, &cmd_webhook_test, &cmd_webhook_pause, &cmd_webhook_resume,
-	&cmd_webhook_delete};
+static const struct command *const commands[] = {&cmd_append, &cmd_transact, &cmd_read,
+	&cmd_topic_create, &cmd_topic_list, &cmd_topic_show, &cmd_topic_update, &cmd_topic_delete,
+	&cmd_offsets_show, &cmd_offsets_commit, &cmd_offsets_list, &cmd_dump, &cmd_load,
+	&cmd_status, &cmd_torture, &cmd_stream_show, &cmd_query, &cmd_consume, &cmd_group_create,
+	&cmd_group_list, &cmd_group_show, &cmd_group_seek, &cmd_group_parked, &cmd_group_delete,
+	&cmd_group_explain, &cmd_group_leave, &cmd_schema_register, &cmd_schema_list,
+	&cmd_schema_show, &cmd_schema_check, &cmd_schema_delete, &cmd_webhook_create,
+	&cmd_webhook_list, &cmd_webhook_show, &cmd_webhook_test, &cmd_webhook_pause,
+	&cmd_webhook_resume, &cmd_webhook_delete};
 
 static volatile sig_atomic_t interrupted;
 
