@@ -255,8 +255,8 @@ const struct descriptor_message *descriptor_message_at(
 
 struct buf;
 /*
- * Appends the file as .proto source that compiles to the same descriptor (without comments; names of
- * types in full). ANNALS_E_UNSUPPORTED_OPERATION: it has groups, or options that are messages or
+ * Appends the file as .proto source that compiles to the same descriptor (without comments; names
+ * of types in full). ANNALS_E_UNSUPPORTED_OPERATION: it has groups, or options that are messages or
  * that nobody declares; ANNALS_E_NO_MEMORY; nothing is appended then.
  */
 int descriptor_print(const struct descriptor_file *file, struct buf *out) ANNALS_MUST_CHECK;
