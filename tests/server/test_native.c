@@ -572,6 +572,38 @@ START_TEST(test_subscribe_stops_without_credit)
 }
 END_TEST
 
+/* A subscriber with all the credit that does not read, for longer than connections may idle and
+ * while more comes than sockets hold: it is not dropped, and then gets everything in order. */
+START_TEST(test_subscriber_may_be_slow)
+{
+	enum { BATCHES = 5, EVENTS = 60, DATA_BYTES = 60000 };
+	struct buf body = make_body("slow", EVENTS, DATA_BYTES);
+	struct fetched fetched;
+	struct client other;
+	uint64_t offset = 0;
+	size_t bytes;
+	client_close(&client);
+	fixture_stop();
+	fixture_start("idle-timeout=300ms", "tail-bytes-max=8MiB", NULL);
+	client_open(&client);
+	create_topic(&client, "t", 1);
+	subscribe("t", ANNALS__V1__SUBSCRIBE_START__SUBSCRIBE_START_EARLIEST, UINT64_C(1) << 40);
+	client_open(&other);
+	for (unsigned i = 0; i < BATCHES; i++) {
+		client_expect(&other, send_append(&other, "t", 0, 0, buf_bytes(&body)), 0);
+	}
+	buf_release(&body);
+	client_close(&other);
+	(void)usleep(700 * 1000);
+	while (offset < BATCHES * EVENTS) {
+		const struct wire_push push = receive_push(&fetched, &bytes);
+		ck_assert_uint_eq(push.next_offset, offset + fetched.events);
+		offset = push.next_offset;
+	}
+	ck_assert_uint_eq(offset, BATCHES * EVENTS);
+}
+END_TEST
+
 START_TEST(test_unsubscribe_ends_the_pushes)
 {
 	Annals__V1__UnsubscribeRequest request = ANNALS__V1__UNSUBSCRIBE_REQUEST__INIT;
@@ -722,7 +754,8 @@ SUITE_MAIN("native", setup, teardown, test_hello_tells_version_store_and_limits,
 	test_offset_for_time_finds_the_end_of_the_future, test_offsets_are_kept_per_group,
 	test_offset_commit_errors_name_what_is_wrong, test_subscribe_pushes_history_then_what_comes,
 	test_subscribe_covers_all_partitions, test_subscribe_latest_skips_history,
-	test_subscribe_stops_without_credit, test_unsubscribe_ends_the_pushes,
-	test_subscription_ends_with_its_topic, test_connection_may_die_with_requests_in_flight,
+	test_subscriber_may_be_slow, test_subscribe_stops_without_credit,
+	test_unsubscribe_ends_the_pushes, test_subscription_ends_with_its_topic,
+	test_connection_may_die_with_requests_in_flight,
 	test_waiting_fetch_does_not_outlive_its_client, test_fetch_goes_backwards,
 	test_fetch_takes_a_filter)
