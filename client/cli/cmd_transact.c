@@ -48,18 +48,19 @@ static void part_release(struct part *part)
 static int make_room(struct part *part)
 {
 	const size_t capacity = part->capacity == 0 ? 16 : part->capacity * 2;
-	struct line **lines;
-	struct annals_event *events;
 	if (part->count < part->capacity) {
 		return ANNALS_OK;
 	}
-	lines = realloc(part->lines, capacity * sizeof(struct line *));
-	part->lines = lines ? lines : part->lines;
-	events = realloc(part->events, capacity * sizeof(*events));
-	part->events = events ? events : part->events;
-	if (!lines || !events) {
+	struct line **lines = realloc(part->lines, capacity * sizeof(struct line *));
+	if (!lines) {
 		return ANNALS_E_NO_MEMORY;
 	}
+	part->lines = lines;
+	struct annals_event *events = realloc(part->events, capacity * sizeof(*events));
+	if (!events) {
+		return ANNALS_E_NO_MEMORY;
+	}
+	part->events = events;
 	part->capacity = capacity;
 	return ANNALS_OK;
 }
