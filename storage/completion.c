@@ -1,6 +1,8 @@
 #include "completion.h"
 
 #include <assert.h>
+#include <sched.h>
+#include <stdatomic.h>
 
 void completion_queue_init(struct completion_queue *queue, void (*notify)(void *arg), void *arg)
 {
@@ -8,11 +10,16 @@ void completion_queue_init(struct completion_queue *queue, void (*notify)(void *
 	list_init(&queue->requests);
 	queue->notify = notify;
 	queue->arg = arg;
+	atomic_init(&queue->notifying, 0);
 }
 
 void completion_queue_release(struct completion_queue *queue)
 {
 	assert(list_is_empty(&queue->requests));
+	/* What was pushed last may have been taken before its owner was told of it. */
+	while (atomic_load(&queue->notifying) > 0) {
+		(void)sched_yield();
+	}
 	(void)pthread_mutex_destroy(&queue->mutex);
 }
 
@@ -32,9 +39,15 @@ static void push_list(struct completion_queue *queue, struct list_node *requests
 	(void)pthread_mutex_lock(&queue->mutex);
 	was_empty = list_is_empty(&queue->requests);
 	list_splice(&queue->requests, requests);
+	if (was_empty) {
+		(void)atomic_fetch_add(&queue->notifying, 1);
+	}
 	(void)pthread_mutex_unlock(&queue->mutex);
 	if (was_empty && notify != NULL) {
 		notify(arg);
+	}
+	if (was_empty) {
+		(void)atomic_fetch_sub(&queue->notifying, 1); /* the queue may go now */
 	}
 }
 

@@ -291,8 +291,14 @@ static void check_unseen(struct checker *checker)
 		if (part->place == PLACE_NONE) {
 			log->unresolved += part->count;
 		}
-		if (part->stream_log != CHECKER_NONE && part->version_place == PLACE_NONE) {
-			checker->logs.at[part->stream_log].unresolved += part->count;
+		if (part->stream_log != CHECKER_NONE) {
+			struct log *stream = &checker->logs.at[part->stream_log];
+			if (part->version_place == PLACE_NONE) {
+				stream->unresolved += part->count;
+			} else { /* found, though nobody read as far as its end */
+				stream->largest_end = ANNALS_MAX(
+					stream->largest_end, part->version_place + part->count);
+			}
 		}
 		if (op->outcome == HISTORY_DONE && (op->mask & HISTORY_OP_OS) != 0 &&
 			part->place != PLACE_NONE && log->last_claim != CHECKER_NONE &&

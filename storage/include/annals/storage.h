@@ -91,9 +91,12 @@ struct completion_queue {
 	void (*notify)(
 		void *arg); /* called without the lock, only when the queue was empty before */
 	void *arg;
+	_Atomic unsigned notifying; /* threads that are in notify() */
 };
 void completion_queue_init(struct completion_queue *queue, void (*notify)(void *arg), void *arg);
-void completion_queue_release(struct completion_queue *queue); /* must be empty */
+/* Must be empty; nothing is on its way to it any more. Waits for whoever is still in notify(), so
+ * that what `arg` points to can go afterwards. */
+void completion_queue_release(struct completion_queue *queue);
 /* Hands back one request whose status is set, to its `queue`. Also for threads of the layers above
  * that answer requests of this form. Holds no lock but the queue's. */
 void completion_push(struct store_request *request);
