@@ -5,8 +5,8 @@
  * An id is "<topic id>.<position>" and names the last event seen over all partitions: positions
  * rise in commit order and the tail delivers them in that order (op_tail, merged), so that one
  * number resumes the whole vector of partitions without a gap and without a repeat. The first block
- * holds an id only and pins where the stream starts; filtered events move the id on with such
- * blocks too.
+ * holds an id only and pins where the stream starts (none from a time); filtered events move the id
+ * on with such blocks too.
  */
 #include "http_events.h"
 #include "http_tail.h"
@@ -231,7 +231,11 @@ static void stream(struct http_request *request)
 	request->drain = drain;
 	loop_timer_set(http_loop(request), &sse->heartbeat, HEARTBEAT_NS);
 	int status = buf_printf(&sse->out, "retry: %d\n", RETRY_MS);
-	status = status != 0 ? status : write_id(sse, http_tail_position(&sse->tail));
+	/* Where a time begins no position says yet: whoever comes back before the first event asks
+	 * for the time again. */
+	if (status == 0 && sse->tail.start != TAIL_TIME) {
+		status = write_id(sse, http_tail_position(&sse->tail));
+	}
 	status = status != 0 ? status : buf_add(&sse->out, "\n", 1);
 	if (status == 0 && sse->tail.start == TAIL_POSITION && !sse->tail.by_index) {
 		status = write_truncated(

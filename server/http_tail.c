@@ -1,6 +1,7 @@
 #include "http_tail.h"
 #include "http_text.h"
 #include <annals/parse.h>
+#include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -189,7 +190,7 @@ static bool has_index(const struct http_tail *tail, enum op_kind *ret_kind)
 {
 	const struct event_filter *terms = &tail->filter.terms;
 	const struct topic_config *config = &tail->topic->config;
-	if (tail->start != TAIL_EARLIEST && tail->start != TAIL_POSITION) {
+	if (tail->start == TAIL_LATEST) {
 		return false;
 	}
 	if (config->query_index && (terms->type.data != NULL || terms->tag_count > 0)) {
@@ -315,6 +316,42 @@ static int next_of_index(struct http_tail *tail, struct http_walked_event *ret)
 	return 0;
 }
 
+/*
+ * From a time: the log finds the first event recorded then, and its position is where the index
+ * begins, since recorded times rise with positions. 1: the index or the log can be read, 0: nothing
+ * now, or storage was asked; negative as http_tail_next().
+ */
+static int find_time(struct http_tail *tail)
+{
+	struct op_tail *op = (struct op_tail *)tail->request->op;
+	struct tail_item item;
+	struct batch batch;
+	enum op_kind kind;
+	int status;
+	if (tail->starting) {
+		return 0;
+	}
+	if (op->op.status != 0) {
+		return op->op.status;
+	}
+	status = op_tail_next(op, ITEM_BYTES, &item);
+	if (status != 1) {
+		/* Nothing was recorded since: what comes is read from the log. */
+		tail->finds_time = status != 0 || op->busy;
+		return status;
+	}
+	tail->finds_time = false;
+	if (batch_view(item.batches, &batch) != 0) {
+		return ANNALS_E_CORRUPT_DATA;
+	}
+	tail->start = TAIL_POSITION;
+	tail->start_value = tail->position = batch.stamp.base_position - 1;
+	const bool indexed = has_index(tail, &kind);
+	assert(indexed);
+	status = ask_index(tail, kind);
+	return status < 0 ? status : status == OP_DONE;
+}
+
 /* ---- Both ---- */
 
 void http_tail_start(struct http_tail *tail, struct http_request *request,
@@ -325,7 +362,9 @@ void http_tail_start(struct http_tail *tail, struct http_request *request,
 	tail->request = request;
 	tail->changed = changed;
 	tail->position = tail->start == TAIL_POSITION ? tail->start_value : 0;
-	if (has_index(tail, &kind)) {
+	const bool indexed = has_index(tail, &kind);
+	tail->finds_time = indexed && tail->start == TAIL_TIME;
+	if (indexed && !tail->finds_time) {
 		status = ask_index(tail, kind);
 		if (status == OP_PENDING) {
 			return;
@@ -356,6 +395,12 @@ uint64_t http_tail_position(const struct http_tail *tail)
 
 int http_tail_next(struct http_tail *tail, struct http_walked_event *ret)
 {
+	if (tail->finds_time) {
+		const int found = find_time(tail);
+		if (found != 1) {
+			return found;
+		}
+	}
 	const int more = tail->by_index ? next_of_index(tail, ret) : next_of_log(tail, ret);
 	if (more == 1) {
 		tail->looked = 0;

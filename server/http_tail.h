@@ -28,6 +28,7 @@ struct http_tail {
 	void (*changed)(struct http_request *request);
 	bool by_index;       /* request->op is an op_places, else an op_tail */
 	bool starting;       /* the op_tail */
+	bool finds_time;     /* by_index will be, from the first event of the time on */
 	bool is_through;     /* the index is, and that is all */
 	uint64_t position;   /* by index: everything up to it was looked at */
 	size_t next, cursor; /* of the op_places' events */

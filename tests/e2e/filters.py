@@ -123,10 +123,12 @@ def compare(server, rng, rounds):
         for _ in range(rounds):
             wanted = make_filter(rng)
             parameters = dict(wanted, limit=rng.choice([1, 3, 50, 1000, 5000]) if len(history) < 700 else rng.choice([50, 1000, 5000]))
-            after = rng.choice([0, 0, rng.choice(positions)])
+            after, since = rng.choice([(0, ""), (0, ""), (rng.choice(positions), ""), (0, rng.choice(times)), (0, "2000-01-01T00:00:00Z")])
             if after:
                 parameters["after"] = "%d.%d" % (topic_id, after)
-            expected = [e for e in history if passes(e, wanted) and e["annalsposition"] > after]
+            if since:
+                parameters["from"] = since
+            expected = [e for e in history if passes(e, wanted) and e["annalsposition"] > after and e["recordedtime"] >= since]
             found = read_pages(server, topic, parameters)
             check(found == expected, topic, parameters, "found", len(found), "expected", len(expected))
 
