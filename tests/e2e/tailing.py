@@ -168,7 +168,8 @@ class PartitionPages(Reader):
 
 
 class Stream(Reader):
-    """Server-sent events. Where `breaks`, the connection is closed after some events and the stream resumed with the last id."""
+    """Server-sent events. Where `breaks`, the connection is closed after some blocks, perhaps the first, and the stream resumed with the last
+    id, or begun again where there was none."""
 
     def __init__(self, server, seed, topic, wanted, start, breaks):
         super().__init__(server, seed, topic, wanted, start)
@@ -180,12 +181,11 @@ class Stream(Reader):
             connection = self.server.connect()
             headers = {"Accept": "text/event-stream"}
             if self.last_id:
-                headers["Last-Event-ID"] = self.last_id
-                more = {}
+                headers["Last-Event-ID"] = self.last_id  # beside what the first request asked for, as browsers do
             connection.request("GET", "/v1/topics/%s/events?%s" % (self.topic, self.query(**more)), headers=headers)
             answer = connection.getresponse()
             check(answer.status == 200, self, answer.status)
-            self.read(answer, self.rng.randrange(1, 60) if self.breaks else None)
+            self.read(answer, (self.rng.randrange(1, 60) if self.resumed else 1) if self.breaks else None)
             answer.close()
             connection.close()
             self.resumed += 1
@@ -197,7 +197,8 @@ class Stream(Reader):
             check(line != "", self, "the stream ended")
             name, _, value = line.rstrip("\n").partition(": ")
             if line == "\n":
-                count += self.take(block)
+                self.take(block)
+                count += 1
                 block = {}
             elif name:
                 block[name] = value
@@ -205,16 +206,14 @@ class Stream(Reader):
     def take(self, block):
         """A block is taken as browsers do: whole, its id with it."""
         if "id" in block:
-            if not self.began.is_set():
-                self.after = int(block["id"].split(".")[1])
-                self.began.set()
             self.last_id = block["id"]
+        if not self.began.is_set():
+            self.after = int(self.last_id.split(".")[1]) if self.start_at == "latest" else 0
+            self.began.set()
         check(block.get("event", "caught-up") == "caught-up", self, block)
         if "data" in block and "event" not in block:
             self.events.append(json.loads(block["data"]))
             check(self.last_id.endswith(".%d" % self.events[-1]["annalsposition"]), self, "the id of another event", block)
-            return 1
-        return 0
 
 
 class Subscription(Reader):
